@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* /etc/dipc.conf: one file for referee, dipcd, library and command. */
+#ifndef DIPC_BASE_CONFIG_H
+#define DIPC_BASE_CONFIG_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#define DIPC_CONF_DEFAULT "/etc/dipc.conf"
+
+/* Strings are owned by the struct. docs/man/dipc.conf.5.md lists every key. */
+struct dipc_config {
+	/* [cluster] */
+	char *referee;	 /* "HOST:PORT" of its TCP port */
+	char *key_file;	 /* the cluster's key: hex, made by `dipc up` or
+			    `dipc key`; mode 0600 */
+	char *transport; /* "verbs" or "shm" */
+	unsigned peer_timeout_ms;
+	/* [node] */
+	unsigned node;	  /* 1..40; 0: the referee picks */
+	char *socket;	  /* dipcd's Unix socket */
+	char *address;	  /* what the node's transport listens on */
+	unsigned spin_us; /* engine polls this long before it sleeps */
+	unsigned hold_us; /* a node keeps a page at least this long */
+	bool noreserve_is_dipc;
+	/* [referee] */
+	char *referee_address; /* what its transport listens on */
+	char *arena_file;      /* NULL: anonymous */
+	uint64_t arena_size;   /* bytes */
+	unsigned nr_objects;   /* slots */
+	/* [limits] */
+	uint64_t shmmax;
+	unsigned msgmax, msgmnb, semmsl, semopm;
+};
+
+/*
+ * Fill CONF with defaults, then from PATH. 0, or -errno with one line in ERR
+ * (SIZE bytes) naming file, line, setting and cause. A missing file is
+ * -ENOENT. Unknown sections, keys and values out of range are errors.
+ */
+int dipc_config_load(const char *path, struct dipc_config *conf, char *err,
+		     unsigned size);
+/* $DIPC_CONF, else DIPC_CONF_DEFAULT. */
+const char *dipc_config_path(void);
+void dipc_config_fini(struct dipc_config *conf);
+
+#endif

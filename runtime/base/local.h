@@ -1,0 +1,234 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * What a client process and its node's dipcd share: a Unix socket
+ * (SOCK_SEQPACKET) for whatever carries a descriptor, and an area of request
+ * slots for everything else.
+ *
+ * The area is one memfd per connection, made by dipcd, mapped by both. dipcd
+ * trusts nothing in it: it copies a request out once and checks the copy.
+ *
+ * A slot's life (who stores the next state):
+ *   FREE -> CLAIMED (client) -> POSTED (client) -> RUNNING (dipcd)
+ *        -> DONE (dipcd) -> FREE (client)
+ *
+ * LOCAL_POST   client: slot filled, then state = POSTED and the slot's bit in
+ *              `posted`, both RELEASE; dipcd exchanges `posted` with ACQUIRE.
+ * LOCAL_SLEEP  client: after LOCAL_POST a seq_cst fence, then reads
+ *              engine->is_asleep; if set, writes 1 to the wake eventfd. dipcd:
+ *              sets is_asleep, seq_cst fence, reads every `posted` again, and
+ *              only then sleeps.
+ * LOCAL_DONE   dipcd: answer filled, then state = DONE with RELEASE, then a
+ *              futex wake if `is_waiting`. The client reads state ACQUIRE.
+ */
+#ifndef DIPC_BASE_LOCAL_H
+#define DIPC_BASE_LOCAL_H
+
+#include <assert.h>
+#include <stdatomic.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define DIPC_LOCAL_MAGIC   0x64697063u /* "dipc" */
+#define DIPC_LOCAL_VERSION 1u
+
+#define DIPC_SLOTS	  256u		/* calls of one process at a time */
+#define DIPC_SLOT_PAYLOAD (64u * 1024u) /* a SETALL of 32,000 semaphores */
+
+/*
+ * Identifiers given to programs: the mark that tells them from the kernel's,
+ * the slot's generation, the slot. 31 bits, never negative.
+ */
+#define DIPC_ID_MARK	 0x40000000u
+#define DIPC_ID_SLOT_BITS 18u
+#define DIPC_ID_GEN_BITS  12u
+
+static inline int32_t dipc_id_make(uint32_t slot, uint32_t gen)
+{
+	return (int32_t)(DIPC_ID_MARK |
+			 (gen & ((1u << DIPC_ID_GEN_BITS) - 1))
+				 << DIPC_ID_SLOT_BITS |
+			 (slot & ((1u << DIPC_ID_SLOT_BITS) - 1)));
+}
+
+static inline uint32_t dipc_id_slot(int32_t id)
+{
+	return (uint32_t)id & ((1u << DIPC_ID_SLOT_BITS) - 1);
+}
+
+static inline uint32_t dipc_id_gen(int32_t id)
+{
+	return (uint32_t)id >> DIPC_ID_SLOT_BITS &
+	       ((1u << DIPC_ID_GEN_BITS) - 1);
+}
+
+/* ---- request slots ------------------------------------------------------ */
+
+enum dipc_local_call {
+	DIPC_CALL_SHMGET = 1, /* get */
+	DIPC_CALL_SHMCTL,     /* ctl; payload: struct shmid64 image below */
+	DIPC_CALL_SEMGET,
+	DIPC_CALL_SEMOP,  /* semop; payload: struct sembuf[nr] */
+	DIPC_CALL_SEMCTL, /* ctl; payload: unsigned short[] or struct */
+	DIPC_CALL_MSGGET,
+	DIPC_CALL_MSGSND, /* msg; payload: text */
+	DIPC_CALL_MSGRCV, /* msg; payload: text, answer */
+	DIPC_CALL_MSGCTL,
+	DIPC_CALL_LS,	  /* admin: payload answer: struct dipc_ls_row[];
+			     ctl.num is the slot to go on from; the answer's
+			     value: the next, or 0 at the end */
+	DIPC_CALL_STATUS, /* admin: payload answer: struct dipc_status */
+};
+
+/* cmd values are the kernel's IPC_*, SHM_*, SEM_*, MSG_* and SETVAL etc. */
+union dipc_call_args {
+	struct {
+		int32_t key;
+		int32_t flags; /* as the program gave them */
+		uint64_t size; /* bytes; semget: nsems */
+	} get;
+	struct {
+		int32_t id;
+		int32_t cmd;
+		int32_t num;   /* semnum */
+		int32_t value; /* SETVAL */
+	} ctl;
+	struct {
+		int32_t id;
+		uint32_t nr;
+		uint64_t timeout_ns; /* UINT64_MAX: none */
+	} semop;
+	struct {
+		int32_t id;
+		int32_t flags;
+		int64_t type;
+		uint64_t size; /* bytes of text, without the type */
+	} msg;
+};
+
+enum dipc_slot_state {
+	DIPC_SLOT_FREE,
+	DIPC_SLOT_CLAIMED,
+	DIPC_SLOT_POSTED,
+	DIPC_SLOT_RUNNING,
+	DIPC_SLOT_DONE,
+};
+
+struct dipc_slot {
+	_Atomic uint32_t state;	     /* futex; enum dipc_slot_state */
+	_Atomic uint32_t is_waiting; /* client sleeps on `state` */
+	/*
+	 * A signal came: give up the blocked call. Set by the client with the
+	 * slot's bit in `posted` again; dipcd answers -EINTR, or the result if
+	 * the call was completed first.
+	 */
+	_Atomic uint32_t must_cancel;
+	uint32_t call; /* enum dipc_local_call */
+	union dipc_call_args args;
+	/* answer */
+	int64_t result; /* >= 0, or -errno */
+	int64_t type;	/* msgrcv */
+	uint32_t payload_len; /* bytes of payload: request, then answer */
+	uint32_t tid;
+	uint8_t reserved[64];
+};
+
+static_assert(sizeof(struct dipc_slot) == 128, "local layout");
+
+struct dipc_area {
+	_Atomic uint64_t posted[DIPC_SLOTS / 64];
+	/* dipcd has let go of this connection (a program that closes every
+	   descriptor does that to itself): connect again */
+	_Atomic uint64_t is_closed;
+	uint8_t reserved[4096 - 8 * (DIPC_SLOTS / 64) - 8];
+	struct dipc_slot slot[DIPC_SLOTS];
+	uint8_t payload[DIPC_SLOTS][DIPC_SLOT_PAYLOAD];
+};
+
+static_assert(offsetof(struct dipc_area, payload) % 4096 == 0, "local layout");
+
+/* One page of the engine's, mapped read-only by every client. */
+struct dipc_engine_page {
+	uint32_t magic;
+	uint32_t version;
+	_Atomic uint32_t is_asleep; /* see LOCAL_SLEEP */
+	_Atomic uint32_t spin_ns;   /* how long a client should spin */
+	_Atomic uint64_t heartbeat; /* keeper: moves while the engine lives */
+	_Atomic uint64_t generation;
+};
+
+/* ---- socket messages ---------------------------------------------------- */
+
+enum dipc_sock_type {
+	/* -> ; answer with fds: area, engine page, wake eventfd, and, if dipcd
+	   could open it, /dev/userfaultfd (flag below) */
+	DIPC_SOCK_HELLO = 1,
+	/* -> with the fd of a new userfaultfd of this process */
+	DIPC_SOCK_FAULTS,
+	/* -> id, flags (shmat's). Answer: status, size, and the fd to map. */
+	DIPC_SOCK_ATTACH,
+	/*
+	 * -> addr, size, id, flags: the segment is mapped there, PROT_NONE.
+	 * Answered when faults there are served: only then mprotect.
+	 */
+	DIPC_SOCK_MAPPED,
+};
+
+#define DIPC_SOCK_HAS_UFFD_DEV 1u /* hello's answer: flags */
+
+struct dipc_sock_msg {
+	uint32_t magic;
+	uint32_t version;
+	uint32_t type;
+	int32_t status; /* answers: 0 or -errno */
+	int32_t id;
+	int32_t flags;
+	uint64_t addr;
+	uint64_t size;
+	uint32_t node; /* hello's answer: which node this is */
+	uint32_t reserved;
+};
+
+static_assert(sizeof(struct dipc_sock_msg) == 48, "local layout");
+
+/* ---- results ------------------------------------------------------------ */
+
+/* The answer of *_STAT and the argument of IPC_SET, one shape for all kinds. */
+struct dipc_stat {
+	int32_t key;
+	int32_t id;
+	uint32_t uid, gid, cuid, cgid;
+	uint32_t mode; /* low 9 bits, and SHM_DEST, SHM_LOCKED */
+	uint32_t seq;
+	int64_t ctime; /* seconds since 1970, as all times here */
+	int64_t time1; /* shm atime, sem otime, msg stime */
+	int64_t time2; /* shm dtime, msg rtime */
+	uint64_t size; /* shm segsz, sem nsems, msg qbytes */
+	uint64_t count; /* shm nattch, msg qnum */
+	uint64_t bytes; /* msg cbytes */
+	int32_t pid1;	/* shm cpid, msg lspid */
+	int32_t pid2;	/* shm lpid, msg lrpid */
+};
+
+static_assert(sizeof(struct dipc_stat) == 88, "local layout");
+
+struct dipc_ls_row {
+	struct dipc_stat stat;
+	uint32_t kind; /* enum dipc_kind */
+	uint32_t home; /* node; 0: the referee */
+};
+
+static_assert(sizeof(struct dipc_ls_row) == 96, "local layout");
+
+struct dipc_status {
+	uint32_t node;
+	uint32_t nr_nodes; /* alive, as the referee's table says */
+	uint64_t epoch;
+	uint64_t tcp_tx_bytes, tcp_rx_bytes; /* this node's, with the referee */
+	uint64_t nr_reads, nr_writes, nr_atomics, nr_imms;
+	uint64_t nr_faults, nr_fills, nr_invalidations;
+	char transport[16];
+	char address[128];
+	char referee[128];
+};
+
+#endif
