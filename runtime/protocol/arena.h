@@ -1,0 +1,320 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The arena: the registered memory, owned by the referee, in which every
+ * object of the cluster lives. The layout is the protocol; docs/design/arena.md
+ * explains it field by field. Little endian, fixed width, offsets only (0 is
+ * "none"), never pointers.
+ *
+ * Marks: [atomic] changed only by RDMA CAS and FAA, by the referee too.
+ *        [lock]   written by the holder of the object's lock.
+ *        [once]   written by the referee before the object can be found.
+ *        [any]    plain 8-byte writes, the last one wins.
+ */
+#ifndef DIPC_PROTOCOL_ARENA_H
+#define DIPC_PROTOCOL_ARENA_H
+
+#include <assert.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define DIPC_ARENA_MAGIC   0x414e455241435049ull /* "IPCARENA" */
+#define DIPC_ARENA_VERSION 1u
+
+#define DIPC_NODES_MAX	      40u /* ids 1..40; 0 is the referee */
+#define DIPC_WAITERS_PER_NODE 1024u
+#define DIPC_POOL_CLASSES     3u
+
+/* ---- the first page ----------------------------------------------------- */
+
+/* Message blocks of one size, see pool.h. */
+struct dipc_arena_pool {
+	uint64_t head;	     /* [atomic] batch list: tag << 40 | offset */
+	uint64_t bump;	     /* [atomic] first byte never handed out */
+	uint64_t end;	     /* [once] */
+	uint32_t block_size; /* [once] header included */
+	uint32_t batch;	     /* [once] blocks in a batch */
+};
+
+struct dipc_arena_super {
+	uint64_t magic;
+	uint32_t version;
+	uint32_t nr_slots;
+	uint64_t size;
+	uint64_t generation; /* starts of a referee on this arena */
+	uint64_t epoch;	     /* [atomic] membership changes */
+	uint64_t nodes_off;
+	uint64_t slots_off;
+	uint64_t waiters_off;
+	uint64_t body_off; /* semaphore words; the referee's allocator */
+	uint64_t body_end;
+	uint32_t msgmax; /* limits, as dipc.conf of the referee gives them */
+	uint32_t msgmnb;
+	uint32_t semmsl;
+	uint32_t semopm;
+	uint64_t shmmax;
+	struct dipc_arena_pool pool[DIPC_POOL_CLASSES];
+};
+
+static_assert(sizeof(struct dipc_arena_super) <= 4096, "arena layout");
+
+/* ---- nodes -------------------------------------------------------------- */
+
+enum dipc_node_state {
+	DIPC_NODE_FREE,
+	DIPC_NODE_ALIVE,
+	DIPC_NODE_LEFT, /* said good-bye */
+	DIPC_NODE_DEAD, /* evicted */
+};
+
+struct dipc_arena_node {
+	uint64_t state;	    /* enum dipc_node_state << 32 | incarnation; the
+			       referee writes it, nodes READ it */
+	uint64_t heartbeat; /* [any] the node's, counts up */
+	uint64_t reserved[6];
+	char address[128]; /* dipc_transport_address, NUL padded */
+	char name[64];	   /* host name, for people */
+};
+
+static_assert(sizeof(struct dipc_arena_node) == 256, "arena layout");
+
+/* ---- objects ------------------------------------------------------------ */
+
+enum dipc_kind {
+	DIPC_KIND_NONE,
+	DIPC_KIND_SHM,
+	DIPC_KIND_SEM,
+	DIPC_KIND_MSG,
+};
+
+#define DIPC_OBJECT_REMOVED (1ull << 63) /* in `state`: IPC_RMID was done */
+
+struct dipc_arena_shm {
+	uint64_t size;	 /* [once] bytes */
+	uint64_t nattch; /* [atomic] attachments over the cluster */
+	uint64_t atime, dtime; /* [any] */
+	uint64_t pids;	       /* [any] cpid | lpid << 32 */
+	uint64_t dir_addr;     /* [once] page directory, in the home's memory */
+	uint64_t data_addr;    /* [once] page contents, there too */
+	uint32_t rkey;	       /* [once] of both */
+	uint32_t home;	       /* [once] node */
+	uint32_t home_incarnation;
+	uint32_t nr_pages;
+	/*
+	 * [atomic] nodes whose engine may touch the home's memory: longer than
+	 * nattch, since modified pages go home after the last shmdt. A removed
+	 * segment is freed when both are 0.
+	 */
+	uint64_t opens;
+};
+
+struct dipc_arena_sem {
+	uint64_t words;	    /* [once] offset of uint64_t[nr] */
+	uint64_t redo_area; /* [once] two dipc_arena_redo of nr entries each */
+	uint32_t nr;	    /* [once] */
+	uint32_t reserved;
+	uint64_t otime; /* [any] */
+	uint64_t redo;	/* [lock] the valid one of the two, 0: none */
+	/* the queue: read and written as one; `next` is the truth, see sem.md
+	 */
+	uint64_t first, last; /* [lock] waiters, offsets */
+	uint32_t nr_waiters;  /* [lock] */
+	uint32_t nr_complex;  /* [lock] of them: several ops, or a zero one */
+};
+
+static_assert(sizeof(struct dipc_arena_sem) == 64, "arena layout");
+
+/* What is needed of the first blocked receiver to complete it: msg.md. */
+struct dipc_arena_wish {
+	uint64_t state; /* its record's, pending; 0: read the record */
+	uint64_t next;	/* as in its record */
+	int64_t type;
+	uint32_t room;
+	uint32_t pid;
+	uint16_t node, index;
+	uint32_t flags;
+};
+
+static_assert(sizeof(struct dipc_arena_wish) == 40, "arena layout");
+
+/*
+ * WRITTEN as one. The truth are `first`, `rcv_first`, `snd_first` and the
+ * `next` of what they lead to, an 8-byte word each; all else follows from it.
+ */
+struct dipc_arena_msg {
+	uint64_t first, last; /* [lock] messages, offsets */
+	uint64_t cbytes;      /* [lock] */
+	uint32_t qnum;	      /* [lock] */
+	uint32_t qbytes;      /* [lock] */
+	uint64_t rcv_first, rcv_last; /* [lock] blocked receivers */
+	uint64_t snd_first, snd_last; /* [lock] blocked senders */
+	uint64_t stime, rtime;	      /* [lock] */
+	uint32_t lspid, lrpid;	      /* [lock] */
+	uint32_t first_len; /* [lock] bytes of text of `first`, so that one
+			       READ of the right length brings it */
+	uint32_t snd_min;   /* [lock] no blocked sender has less text */
+	int64_t first_type; /* [lock] of `first` */
+	struct dipc_arena_wish wish; /* [lock] of rcv_first */
+};
+
+static_assert(sizeof(struct dipc_arena_msg) == 144, "arena layout");
+
+/*
+ * state: [atomic] REMOVED | kind << 32 | generation. The referee sets it when
+ * the object is ready to be found; 0: free slot. An identifier names slot and
+ * generation (runtime/base/local.h).
+ */
+struct dipc_arena_object {
+	uint64_t state;
+	uint64_t lock; /* [atomic] 0, or who holds it, see object.h */
+	int32_t key;   /* [once] */
+	int32_t id;    /* [once] */
+	uint32_t uid, gid; /* [lock] */
+	uint32_t cuid, cgid; /* [once] */
+	uint32_t mode;	     /* [lock] 9 bits */
+	uint32_t seq;
+	uint64_t ctime; /* [lock] */
+	uint64_t reserved[3];
+	union {
+		struct dipc_arena_shm shm;
+		struct dipc_arena_sem sem;
+		struct dipc_arena_msg msg;
+		uint8_t body[160];
+	};
+};
+
+static_assert(sizeof(struct dipc_arena_object) == 240, "arena layout");
+#define DIPC_OBJECT_STRIDE 256u
+
+/* ---- semaphore words ---------------------------------------------------- */
+
+/*
+ * [atomic] One 8-byte word a semaphore:
+ *  bits 0-14 value, 15 frozen, 16 waiters, 17-38 pid of the last operation,
+ *  39-46 node and 47-63 sequence: the stamp of the CAS that wrote the word.
+ */
+#define DIPC_SEM_VALUE	 0x7fffull
+#define DIPC_SEM_FROZEN	 (1ull << 15)
+#define DIPC_SEM_WAITERS (1ull << 16)
+#define DIPC_SEM_PID_SHIFT  17
+#define DIPC_SEM_PID_BITS   22
+#define DIPC_SEM_NODE_SHIFT 39
+#define DIPC_SEM_SEQ_SHIFT  47
+#define DIPC_SEM_SEQ_BITS   17
+
+/* In a new set: value 0, this stamp of node 0, so that no word is ever 0. */
+static inline uint64_t dipc_sem_word_initial(uint32_t generation)
+{
+	return (uint64_t)((generation & 0xffffu) << 1 | 1)
+	       << DIPC_SEM_SEQ_SHIFT;
+}
+
+/*
+ * What the holder of a set's lock is about to do, written before it is done,
+ * valid while the object's lock word is `lock`; see sem.md. The entries apply
+ * if there is no waiter, or if the waiter's record has become `done`.
+ */
+struct dipc_arena_redo_entry {
+	uint64_t word; /* offset */
+	uint64_t old_word, new_word;
+};
+
+struct dipc_arena_redo {
+	uint64_t lock;
+	uint64_t waiter; /* offset, 0: none */
+	uint64_t pending, done; /* its states before and after */
+	uint32_t nr;
+	uint32_t reserved;
+	struct dipc_arena_redo_entry entry[];
+};
+
+static_assert(sizeof(struct dipc_arena_redo_entry) == 24, "arena layout");
+static_assert(sizeof(struct dipc_arena_redo) == 40, "arena layout");
+
+/* Bytes of a set in the body: its words, then its two redo records. */
+static inline uint64_t dipc_sem_body_size(uint32_t nr)
+{
+	return 8ull * nr + 2 * (sizeof(struct dipc_arena_redo) +
+				(uint64_t)nr *
+					sizeof(struct dipc_arena_redo_entry));
+}
+
+/* ---- waiters ------------------------------------------------------------ */
+
+enum dipc_waiter_status {
+	DIPC_WAITER_FREE,
+	DIPC_WAITER_PENDING,
+	DIPC_WAITER_DONE,      /* result says how */
+	DIPC_WAITER_CANCELLED, /* by its own node: timeout, signal, death */
+};
+
+#define DIPC_WAITER_OPS 64u
+
+struct dipc_arena_sembuf {
+	uint16_t num;
+	int16_t op;
+	int16_t flags;
+};
+
+/*
+ * A blocked call. Its node owns the record, fills it and frees it; whoever
+ * makes the call possible turns `state` from PENDING to DONE; timeout, signal
+ * and death turn it to CANCELLED: one CAS wins.
+ * state: [atomic] status | sequence << 8 (24 bits) | result << 32 (int32).
+ * While the record is in no list its owner alone uses it, and WRITES all of it.
+ */
+struct dipc_arena_waiter {
+	uint64_t state;
+	uint64_t next, prev; /* [lock] of the object: its list */
+	int32_t id;	     /* the object; as all below, filled by the owner
+				before the record is linked */
+	uint16_t node;
+	uint16_t index; /* in the node's table: what a wake-up carries */
+	uint32_t pid;
+	uint32_t nr_ops; /* semop; 0: a message call */
+	int64_t type;	 /* msgrcv: wanted; msgsnd: the message's */
+	uint64_t size;	 /* msgrcv: room, UINT32_MAX with MSG_NOERROR;
+			    msgsnd: length */
+	uint32_t flags;	 /* msgrcv: MSG_EXCEPT */
+	uint32_t is_linked; /* [lock] 0: whoever unlinked it */
+	uint64_t msg;	    /* msgsnd: the message; a msgrcv's is named by its
+			       result */
+	uint64_t more_ops; /* nr_ops > DIPC_WAITER_OPS: another record of this
+			      node, whose ops[] (and more_ops) go on */
+	struct dipc_arena_sembuf ops[DIPC_WAITER_OPS];
+	uint8_t pad[48];
+};
+
+static_assert(sizeof(struct dipc_arena_waiter) == 512, "arena layout");
+
+/* ---- messages ----------------------------------------------------------- */
+
+/* Blocks begin at multiples of this, so that 31 bits name one. */
+#define DIPC_BLOCK_GRAIN 256u
+
+/* A message, at the start of its block. */
+struct dipc_arena_message {
+	uint64_t next;	   /* [lock] 0: the last one */
+	int64_t next_type; /* [lock] of `next`, as is next_len */
+	uint32_t next_len;
+	uint32_t len; /* bytes of text */
+	int64_t type;
+	uint32_t pid;
+	uint16_t node;
+	uint16_t pool_class;
+	uint64_t reserved[3];
+	uint8_t text[];
+};
+
+static_assert(sizeof(struct dipc_arena_message) == 64, "arena layout");
+
+/* A batch of free blocks, at the start of the first of them. */
+struct dipc_arena_batch {
+	uint64_t next; /* batch, 0: the last one */
+	uint32_t nr;
+	uint32_t reserved;
+	uint32_t block[]; /* offset / DIPC_BLOCK_GRAIN; [0] is this one */
+};
+
+static_assert(sizeof(struct dipc_arena_batch) == 16, "arena layout");
+
+#endif
