@@ -26,7 +26,7 @@
 enum setting_type {
 	SETTING_STRING,
 	SETTING_UNSIGNED, /* unsigned */
-	SETTING_SIZE,	  /* uint64_t; K, M, G, T may follow the number */
+	SETTING_SIZE,     /* uint64_t; K, M, G, T may follow the number */
 	SETTING_BOOL,
 };
 
@@ -35,57 +35,56 @@ struct setting {
 	const char *name;
 	enum setting_type type;
 	size_t offset;
-	uint64_t min, max; /* strings: shortest and longest */
-	uint64_t value;	   /* default of numbers */
-	const char *text;  /* default of strings; NULL: none */
+	uint64_t min, max;   /* strings: shortest and longest */
+	uint64_t value;      /* default of numbers */
+	const char *text;    /* default of strings; NULL: none */
 	const char *choices; /* strings: "a|b", NULL: any */
 };
 
 #define AT(field) offsetof(struct dipc_config, field)
 
 static const struct setting settings[] = {
-	{ "cluster", "referee", SETTING_STRING, AT(referee), 3, 127, 0,
-	  "127.0.0.1:7341", NULL },
-	{ "cluster", "key-file", SETTING_STRING, AT(key_file), 1, 190, 0,
-	  "/etc/dipc.key", NULL },
-	{ "cluster", "transport", SETTING_STRING, AT(transport), 1, 15, 0,
-	  "shm", "verbs|shm" },
-	{ "cluster", "peer-timeout-ms", SETTING_UNSIGNED, AT(peer_timeout_ms),
-	  100, 3600000, 1000, NULL, NULL },
+	{"cluster", "referee", SETTING_STRING, AT(referee), 3, 127, 0,
+	 "127.0.0.1:7341", NULL},
+	{"cluster", "key-file", SETTING_STRING, AT(key_file), 1, 190, 0,
+	 "/etc/dipc.key", NULL},
+	{"cluster", "transport", SETTING_STRING, AT(transport), 1, 15, 0, "shm",
+	 "verbs|shm"},
+	{"cluster", "peer-timeout-ms", SETTING_UNSIGNED, AT(peer_timeout_ms),
+	 100, 3600000, 1000, NULL, NULL},
 
-	{ "node", "node", SETTING_UNSIGNED, AT(node), 0, 40, 0, NULL, NULL },
-	{ "node", "socket", SETTING_STRING, AT(socket), 1, 107, 0,
-	  "/run/dipc/dipcd.sock", NULL },
-	{ "node", "address", SETTING_STRING, AT(address), 1, 127, 0, NULL,
-	  NULL },
-	{ "node", "spin-us", SETTING_UNSIGNED, AT(spin_us), 0, 1000000, 50,
-	  NULL, NULL },
-	{ "node", "hold-us", SETTING_UNSIGNED, AT(hold_us), 0, 1000000, 200,
-	  NULL, NULL },
-	{ "node", "noreserve-is-dipc", SETTING_BOOL, AT(noreserve_is_dipc), 0,
-	  1, 1, NULL, NULL },
+	{"node", "node", SETTING_UNSIGNED, AT(node), 0, 40, 0, NULL, NULL},
+	{"node", "socket", SETTING_STRING, AT(socket), 1, 107, 0,
+	 "/run/dipc/dipcd.sock", NULL},
+	{"node", "address", SETTING_STRING, AT(address), 1, 127, 0, NULL, NULL},
+	{"node", "spin-us", SETTING_UNSIGNED, AT(spin_us), 0, 1000000, 50, NULL,
+	 NULL},
+	{"node", "hold-us", SETTING_UNSIGNED, AT(hold_us), 0, 1000000, 200,
+	 NULL, NULL},
+	{"node", "noreserve-is-dipc", SETTING_BOOL, AT(noreserve_is_dipc), 0, 1,
+	 1, NULL, NULL},
 
-	{ "referee", "referee-address", SETTING_STRING, AT(referee_address), 1,
-	  127, 0, NULL, NULL },
-	{ "referee", "arena-file", SETTING_STRING, AT(arena_file), 1, 190, 0,
-	  NULL, NULL },
-	{ "referee", "arena-size", SETTING_SIZE, AT(arena_size), MIB, 64 * GIB,
-	  128 * MIB, NULL, NULL },
-	{ "referee", "nr-objects", SETTING_UNSIGNED, AT(nr_objects), 1, 262144,
-	  8192, NULL, NULL },
+	{"referee", "referee-address", SETTING_STRING, AT(referee_address), 1,
+	 127, 0, NULL, NULL},
+	{"referee", "arena-file", SETTING_STRING, AT(arena_file), 1, 190, 0,
+	 NULL, NULL},
+	{"referee", "arena-size", SETTING_SIZE, AT(arena_size), MIB, 64 * GIB,
+	 128 * MIB, NULL, NULL},
+	{"referee", "nr-objects", SETTING_UNSIGNED, AT(nr_objects), 1, 262144,
+	 8192, NULL, NULL},
 
-	{ "limits", "shmmax", SETTING_SIZE, AT(shmmax), 1, 8 * TIB, 64 * GIB,
-	  NULL, NULL },
+	{"limits", "shmmax", SETTING_SIZE, AT(shmmax), 1, 8 * TIB, 64 * GIB,
+	 NULL, NULL},
 	/* the largest message block is 16 KiB, 64 bytes of it its header */
-	{ "limits", "msgmax", SETTING_UNSIGNED, AT(msgmax), 1,
-	  16 * KIB - 64, 8192, NULL, NULL },
-	{ "limits", "msgmnb", SETTING_UNSIGNED, AT(msgmnb), 1, INT_MAX, 16384,
-	  NULL, NULL },
-	{ "limits", "semmsl", SETTING_UNSIGNED, AT(semmsl), 1, 32000, 32000,
-	  NULL, NULL },
+	{"limits", "msgmax", SETTING_UNSIGNED, AT(msgmax), 1, 16 * KIB - 64,
+	 8192, NULL, NULL},
+	{"limits", "msgmnb", SETTING_UNSIGNED, AT(msgmnb), 1, INT_MAX, 16384,
+	 NULL, NULL},
+	{"limits", "semmsl", SETTING_UNSIGNED, AT(semmsl), 1, 32000, 32000,
+	 NULL, NULL},
 	/* the operations of a blocked call fit one message block */
-	{ "limits", "semopm", SETTING_UNSIGNED, AT(semopm), 1, 2000, 500, NULL,
-	  NULL },
+	{"limits", "semopm", SETTING_UNSIGNED, AT(semopm), 1, 2000, 500, NULL,
+	 NULL},
 };
 
 #define NR_SETTINGS (sizeof(settings) / sizeof(settings[0]))
@@ -172,8 +171,8 @@ static int parse_number(const char *text, bool has_units, uint64_t *value_out)
 
 static int parse_bool(const char *text, uint64_t *value_out)
 {
-	static const char *const words[] = { "no",   "yes", "false", "true",
-					     "off",  "on",  "0",     "1" };
+	static const char *const words[] = {"no",  "yes", "false", "true",
+					    "off", "on",  "0",     "1"};
 	unsigned i;
 
 	for (i = 0; i < sizeof(words) / sizeof(words[0]); i++)
@@ -249,8 +248,8 @@ static int apply(struct parse *p, const struct setting *s, const char *text)
 
 /* ---- the file ----------------------------------------------------------- */
 
-static const struct setting *setting_find(const char *section,
-					  const char *name, bool *has_section)
+static const struct setting *setting_find(const char *section, const char *name,
+					  bool *has_section)
 {
 	unsigned i;
 
@@ -361,7 +360,7 @@ static int config_addresses(struct dipc_config *conf)
 static int config_parse(const char *path, struct dipc_config *conf, char *err,
 			unsigned size)
 {
-	struct parse p = { .conf = conf };
+	struct parse p = {.conf = conf};
 	int line;
 
 	p.file = fopen(path, "re");

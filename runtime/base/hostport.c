@@ -41,9 +41,9 @@ static int hostport_split(const char *text, char *buf, size_t size,
 int dipc_hostport_resolve(const char *text, bool passive, char *err,
 			  size_t size, struct addrinfo **list_out)
 {
-	struct addrinfo hints = { .ai_family = AF_UNSPEC,
-				  .ai_socktype = SOCK_STREAM,
-				  .ai_flags = AI_NUMERICSERV };
+	struct addrinfo hints = {.ai_family = AF_UNSPEC,
+				 .ai_socktype = SOCK_STREAM,
+				 .ai_flags = AI_NUMERICSERV};
 	char buf[160], *host, *port;
 	int ret;
 

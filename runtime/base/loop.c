@@ -213,7 +213,7 @@ int dipc_loop_once(struct dipc_loop *loop, uint64_t timeout_ns)
 	now = dipc_sched_now(loop->sched);
 	if (work)
 		loop->busy_until = now + loop->spin_ns;
-	if (timeout_ns &&
+	if (timeout_ns && !loop->must_stop &&
 	    (now >= loop->busy_until || !loop_may_spin(loop, now))) {
 		due = dipc_sched_next(loop->sched);
 		wait = due <= now ? 0 : due - now;

@@ -89,7 +89,7 @@ static int key_read(const char *path, int fd, char text[256], char *err,
 int dipc_key_load(const char *path, uint8_t key_out[DIPC_KEY_LEN], char *err,
 		  size_t err_size)
 {
-	uint8_t key[DIPC_KEY_LEN] = { 0 };
+	uint8_t key[DIPC_KEY_LEN] = {0};
 	char text[256];
 	int fd, ret;
 

@@ -11,9 +11,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define DIPC_KEY_LEN	     32u /* bytes; twice as many hex digits in the file */
-#define DIPC_SECRET_LEN	     32u
-#define DIPC_TICKET_BYTES    16u
+#define DIPC_KEY_LEN      32u /* bytes; twice as many hex digits in the file */
+#define DIPC_SECRET_LEN   32u
+#define DIPC_TICKET_BYTES 16u
 
 /*
  * Read the cluster's key from PATH: 64 hex digits, white space around them. 0,

@@ -32,7 +32,7 @@ struct dipc_tls {
 	const struct dipc_tls_events *events;
 	void *arg;
 	struct dipc_watch watch; /* watch.fd is owned */
-	uint32_t watched;	 /* events the loop watches for */
+	uint32_t watched;        /* events the loop watches for */
 	bool is_watched;
 	struct dipc_timer timer; /* handshake deadline, then closed() */
 	gnutls_session_t session;
@@ -96,8 +96,7 @@ static int tls_find_key(gnutls_session_t session, const char *name,
 		memcpy(key_out->data, tls->key, DIPC_KEY_LEN);
 		return 0;
 	}
-	return gnutls_rnd(GNUTLS_RND_KEY, key_out->data, DIPC_KEY_LEN) ? -1 :
-									 0;
+	return gnutls_rnd(GNUTLS_RND_KEY, key_out->data, DIPC_KEY_LEN) ? -1 : 0;
 }
 
 /* ---- failing ------------------------------------------------------------ */
@@ -172,9 +171,8 @@ static void tls_watch_for(struct dipc_tls *tls)
 		want |= EPOLLOUT;
 	if (tls->is_watched && want == tls->watched)
 		return;
-	ret = tls->is_watched ?
-		      dipc_loop_rewatch(tls->loop, &tls->watch, want) :
-		      dipc_loop_watch(tls->loop, &tls->watch, want);
+	ret = tls->is_watched ? dipc_loop_rewatch(tls->loop, &tls->watch, want)
+			      : dipc_loop_watch(tls->loop, &tls->watch, want);
 	if (ret) {
 		tls_fail(tls, ret);
 		return;
@@ -350,7 +348,7 @@ static void tls_timer(struct dipc_timer *timer)
 
 static int tls_set_key(struct dipc_tls *tls)
 {
-	gnutls_datum_t key = { tls->key, DIPC_KEY_LEN };
+	gnutls_datum_t key = {tls->key, DIPC_KEY_LEN};
 	int ret;
 
 	if (tls->is_server) {
@@ -365,8 +363,8 @@ static int tls_set_key(struct dipc_tls *tls)
 	ret = gnutls_psk_allocate_client_credentials(&tls->client_cred);
 	if (ret)
 		return ret;
-	ret = gnutls_psk_set_client_credentials(
-		tls->client_cred, TLS_IDENTITY, &key, GNUTLS_PSK_KEY_RAW);
+	ret = gnutls_psk_set_client_credentials(tls->client_cred, TLS_IDENTITY,
+						&key, GNUTLS_PSK_KEY_RAW);
 	if (ret)
 		return ret;
 	return gnutls_credentials_set(tls->session, GNUTLS_CRD_PSK,
@@ -375,8 +373,7 @@ static int tls_set_key(struct dipc_tls *tls)
 
 static int tls_set_session(struct dipc_tls *tls)
 {
-	unsigned flags = GNUTLS_NONBLOCK | GNUTLS_NO_TICKETS |
-			 GNUTLS_NO_SIGNAL;
+	unsigned flags = GNUTLS_NONBLOCK | GNUTLS_NO_TICKETS | GNUTLS_NO_SIGNAL;
 
 	flags |= tls->is_server ? GNUTLS_SERVER : GNUTLS_CLIENT;
 	if (gnutls_init(&tls->session, flags))
@@ -468,11 +465,11 @@ static int tls_reserve(struct dipc_tls *tls, size_t more)
 int dipc_tls_send(struct dipc_tls *tls, uint16_t type, uint32_t tag,
 		  const void *body, size_t len)
 {
-	struct dipc_lookup_head head = { .magic = DIPC_LOOKUP_MAGIC,
-					 .version = DIPC_LOOKUP_VERSION,
-					 .type = type,
-					 .tag = tag,
-					 .body_len = (uint32_t)len };
+	struct dipc_lookup_head head = {.magic = DIPC_LOOKUP_MAGIC,
+					.version = DIPC_LOOKUP_VERSION,
+					.type = type,
+					.tag = tag,
+					.body_len = (uint32_t)len};
 	int ret;
 
 	if (tls->state != TLS_OPEN || tls->is_destroyed)

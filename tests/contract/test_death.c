@@ -11,16 +11,29 @@
 
 static struct ct_op ops[OPS_MAX];
 
+/*
+ * Until nothing more goes: a deaf peer's device may still take a thousand
+ * WRITE_IMMs before its receives run out, so a full queue is given time to
+ * drain before it counts as full.
+ */
 static unsigned post_until_full(struct ct_link *link)
 {
+	bool is_stuck = false;
 	struct dipc_wr wr;
-	unsigned n;
+	unsigned n = 0;
 
 	memset(ops, 0, sizeof(ops));
-	for (n = 0; n < OPS_MAX; n++) {
+	while (n < OPS_MAX) {
 		wr = ct_write_imm(link, 0, 0, 64, n);
-		if (ct_post(link, &wr, 1, &ops[n]) == -EAGAIN)
+		if (ct_post(link, &wr, 1, &ops[n]) != -EAGAIN) {
+			is_stuck = false;
+			n++;
+			continue;
+		}
+		if (is_stuck)
 			break;
+		is_stuck = true;
+		ct_poll_for(300);
 	}
 	assert_true(n < OPS_MAX);
 	return n;

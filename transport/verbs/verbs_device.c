@@ -25,7 +25,7 @@ static int device_open_channel(struct dipc_verbs *v)
 	int ret = vb_create_channel(&v->cm);
 
 	if (ret == -ENODEV || ret == -ENOENT) {
-		dipc_error("no RDMA on this machine: `modprobe rdma_ucm`; for "
+		dipc_error("transport = verbs: no RDMA on this machine: `modprobe rdma_ucm`; for "
 			   "soft-RoCE `rdma link add rxe0 type rxe netdev "
 			   "IFACE`");
 		return -ENODEV;
