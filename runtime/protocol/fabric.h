@@ -42,7 +42,7 @@ enum dipc_request_type {
 struct dipc_request {
 	uint16_t type;
 	uint16_t flags;
-	uint32_t object; /* arena slot number */
+	uint32_t object; /* its identifier: slot and generation */
 	uint64_t page;
 	uint64_t arg[4];
 };

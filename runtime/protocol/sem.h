@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Semaphore sets on the arena; docs/design/sem.md. All functions: fiber. */
+#ifndef DIPC_PROTOCOL_SEM_H
+#define DIPC_PROTOCOL_SEM_H
+
+#include <sys/types.h>
+#include <sys/ipc.h>
+#include <sys/sem.h>
+
+#include "runtime/protocol/waiter.h"
+
+struct dipc_sems; /* a node's cache of words, and its service */
+
+int dipc_sems_create(struct dipc_fabric *f, struct dipc_waiters *ws,
+		     struct dipc_sems **sems_out);
+void dipc_sems_destroy(struct dipc_sems *sems);
+
+/*
+ * semtimedop. DEADLINE: monotonic ns, DIPC_NEVER. 0, or -E2BIG -EACCES -EAGAIN
+ * -EFBIG -EIDRM -EINTR -EINVAL -ENOMEM -ERANGE -ENOLINK. All or nothing.
+ * SEM_UNDO is the caller's business: it records the adjustments on success.
+ */
+int dipc_sem_op(struct dipc_sems *sems, int32_t id,
+		const struct dipc_cred *cred, const struct sembuf *ops,
+		unsigned nr, uint64_t deadline, struct dipc_cancel *cancel);
+
+/* Undo of a dead process: value += ADJ, held within 0..SEMVMX. */
+struct dipc_sem_adj {
+	uint16_t num;
+	int16_t adj;
+};
+int dipc_sem_undo(struct dipc_sems *sems, int32_t id, uint32_t pid,
+		  const struct dipc_sem_adj *adj, unsigned nr);
+
+/*
+ * SETVAL (NUM, VALUES[0]), SETALL (NUM < 0, NR values). Wakes who can go on.
+ */
+int dipc_sem_set(struct dipc_sems *sems, int32_t id,
+		 const struct dipc_cred *cred, int num,
+		 const unsigned short *values, unsigned nr);
+/* GETALL: *NR_OUT values into VALUES (room for MAX, else -E2BIG). */
+int dipc_sem_get_all(struct dipc_sems *sems, int32_t id,
+		     const struct dipc_cred *cred, unsigned short *values,
+		     unsigned max, unsigned *nr_out);
+/* GETVAL, GETPID, GETNCNT, GETZCNT: >= 0 or -errno. */
+int dipc_sem_get(struct dipc_sems *sems, int32_t id,
+		 const struct dipc_cred *cred, int num, int cmd);
+
+/*
+ * This node has changed ID's slot (IPC_SET): believe nothing READ before. Other
+ * nodes honour the change within 100 ms. Not a fiber's privilege.
+ */
+void dipc_sems_forget(struct dipc_sems *sems, int32_t id);
+
+/*
+ * referee: the set in SLOT has been marked removed; every waiter ends with
+ * -EIDRM, and no word can be changed by a fast path any more.
+ */
+int dipc_sem_remove(struct dipc_fabric *f, uint32_t slot);
+/*
+ * referee: the node in SLOT's lock word is dead and fenced. Finish or drop what
+ * it was doing, mend the queue, wake who can go on, unlock. 0 (also when the
+ * lock is free), -EINVAL, -ENOLINK, -ENOMEM; may be called again after those.
+ */
+int dipc_sem_recover(struct dipc_fabric *f, uint32_t slot);
+/*
+ * referee: NODE is dead and fenced: none of its calls waits for the set in SLOT
+ * any more. After the recovery of locks, before the node's id is given again.
+ */
+int dipc_sem_evict(struct dipc_fabric *f, uint32_t slot, unsigned node);
+
+#endif
