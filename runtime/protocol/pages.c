@@ -1,0 +1,642 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Segments: opening, faults coming in, giving everything back. The protocol
+ * itself is in docs/design/pages.md, which names the INV-*.
+ */
+#include "runtime/protocol/pages_private.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+
+#include "runtime/base/log.h"
+
+#define BACKOFF_MIN    (5 * DIPC_USEC)
+#define BACKOFF_MAX    (160 * DIPC_USEC)
+#define TX_PATIENCE_MS 1000u
+
+/* ---- a page's state ----------------------------------------------------- */
+
+static const uint8_t page_next[PAGE_NR_STATES] = {
+	[PAGE_I] = 1u << PAGE_S | 1u << PAGE_M | 1u << PAGE_BAD,
+	[PAGE_S] = 1u << PAGE_I | 1u << PAGE_M,
+	[PAGE_M] = 1u << PAGE_I | 1u << PAGE_S,
+	[PAGE_BAD] = 0,
+};
+
+bool dipc_page_can_move(enum page_state from, enum page_state to)
+{
+	return page_next[from] & 1u << to;
+}
+
+void dipc_page_set_state(struct page *pg, enum page_state to)
+{
+	assert(dipc_page_can_move(pg->state, to));
+	dipc_trace("segment 0x%x page %llu: %u -> %u",
+		   (unsigned)page_segment(pg)->id,
+		   (unsigned long long)page_index(pg), pg->state, to);
+	pg->state = (uint8_t)to;
+}
+
+void dipc_page_set_phase(struct page *pg, enum page_phase phase)
+{
+	pg->phase = (uint8_t)phase;
+	if (phase != PHASE_FILLING)
+		dipc_waitq_wake_all(&pg->wq);
+}
+
+struct page *dipc_page_find(struct dipc_segment *seg, uint64_t index)
+{
+	struct page_chunk *chunk = seg->chunks[index / CHUNK_PAGES];
+
+	return chunk ? &chunk->page[index % CHUNK_PAGES] : NULL;
+}
+
+struct page *dipc_page_get(struct dipc_segment *seg, uint64_t index)
+{
+	struct page_chunk **slot = &seg->chunks[index / CHUNK_PAGES];
+	struct page_chunk *chunk = *slot;
+	unsigned i;
+
+	if (!chunk) {
+		chunk = calloc(1, sizeof(*chunk));
+		if (!chunk)
+			return NULL;
+		chunk->seg = seg;
+		chunk->first = index - index % CHUNK_PAGES;
+		for (i = 0; i < CHUNK_PAGES; i++) {
+			chunk->page[i].slot = (uint16_t)i;
+			dipc_list_init(&chunk->page[i].faults);
+			dipc_waitq_init(&chunk->page[i].wq);
+		}
+		*slot = chunk;
+	}
+	return &chunk->page[index % CHUNK_PAGES];
+}
+
+struct dipc_remote dipc_page_word_at(struct page *pg)
+{
+	const struct dipc_arena_shm *shm = &page_segment(pg)->shm;
+
+	return (struct dipc_remote){
+		.addr = shm->dir_addr + page_index(pg) * sizeof(uint64_t),
+		.rkey = shm->rkey,
+	};
+}
+
+struct dipc_remote dipc_page_data_at(struct page *pg)
+{
+	const struct dipc_arena_shm *shm = &page_segment(pg)->shm;
+
+	return (struct dipc_remote){
+		.addr = shm->data_addr + page_index(pg) * DIPC_PAGE_SIZE,
+		.rkey = shm->rkey,
+	};
+}
+
+uint64_t dipc_page_guess(struct page *pg)
+{
+	uint64_t bit = word_bit(page_segment(pg)->pages->node);
+	uint64_t word = word_set_locker(pg->seen, 0) & ~bit;
+
+	return pg->has_bit ? word | bit : word;
+}
+
+/* ---- helpers of the fibers ---------------------------------------------- */
+
+void dipc_pages_backoff(struct dipc_pages *pages, struct backoff *b)
+{
+	b->ns = b->ns ? b->ns * 2 : BACKOFF_MIN;
+	if (b->ns > BACKOFF_MAX)
+		b->ns = BACKOFF_MAX;
+	pages->random ^= pages->random << 13;
+	pages->random ^= pages->random >> 7;
+	pages->random ^= pages->random << 17;
+	dipc_fiber_sleep(b->ns / 2 + pages->random % b->ns);
+}
+
+int dipc_segment_tx(struct dipc_segment *seg, struct dipc_tx *tx, size_t bytes)
+{
+	unsigned i;
+	int ret;
+
+	for (i = 0;; i++) {
+		if (seg->is_dead)
+			return -ENOLINK;
+		ret = dipc_tx_begin(tx, seg->link, bytes);
+		if (ret != -ENOMEM || i == TX_PATIENCE_MS)
+			return ret;
+		dipc_fiber_sleep(DIPC_MSEC);
+	}
+}
+
+void dipc_page_take_back(struct page *pg)
+{
+	struct dipc_segment *seg = page_segment(pg);
+	struct dipc_tx tx;
+
+	if (!pg->has_bit || seg->is_dead)
+		return;
+	/* without memory for it the bit stays: one INVALIDATE too many */
+	if (dipc_tx_begin(&tx, seg->link, 8))
+		return;
+	dipc_tx_faa(&tx, dipc_page_word_at(pg), -word_bit(seg->pages->node));
+	if (dipc_tx_post(&tx) == 0) {
+		pg->has_bit = false;
+		pg->seen &= ~word_bit(seg->pages->node);
+	}
+}
+
+void dipc_segment_fiber_begin(struct dipc_segment *seg)
+{
+	seg->nr_fibers++;
+}
+
+void dipc_segment_fiber_end(struct dipc_segment *seg)
+{
+	if (--seg->nr_fibers == 0)
+		dipc_waitq_wake_all(&seg->quiet);
+}
+
+void dipc_segment_fail(struct dipc_segment *seg, const char *why)
+{
+	if (seg->is_dead)
+		return;
+	seg->is_dead = true;
+	if (!seg->is_closing && why)
+		dipc_error("segment 0x%x is lost here: %s", (unsigned)seg->id,
+			   why);
+	if (seg->pager)
+		seg->pager->ops->kill(seg->pager);
+}
+
+/* ---- faults ------------------------------------------------------------- */
+
+int dipc_pages_fault(struct dipc_segment *seg, uint64_t index, bool is_write,
+		     uint64_t who)
+{
+	struct dipc_pages *pages = seg->pages;
+	struct dipc_list *node;
+	struct fault *fault;
+	struct page *pg;
+
+	pages->counters.nr_faults++;
+	if (index >= seg->nr_pages || seg->is_closing)
+		return -EINVAL;
+	if (seg->is_stopping && !seg->is_dead)
+		return 0; /* kill() will end it */
+	if (seg->is_dead) {
+		/* read after kill() had woken everyone: wake again */
+		seg->pager->ops->kill(seg->pager);
+		return 0;
+	}
+	pg = dipc_page_get(seg, index);
+	node = pg ? dipc_list_pop(&pages->free_faults) : NULL;
+	if (!node)
+		return -EAGAIN;
+	fault = dipc_container_of(node, struct fault, node);
+	fault->who = who;
+	fault->is_write = is_write;
+	dipc_list_add_tail(&pg->faults, &fault->node);
+	if (pg->phase != PHASE_IDLE)
+		return 0; /* its fiber will see to it */
+	if (!pg->is_serving)
+		dipc_page_settle(pg);
+	if (dipc_list_is_empty(&pg->faults))
+		return 0;
+	if (dipc_fiber_spawn(dipc_fabric_sched(pages->fabric), dipc_page_fiber,
+			     pg)) {
+		dipc_list_del(&fault->node);
+		dipc_list_add_tail(&pages->free_faults, &fault->node);
+		return -EAGAIN;
+	}
+	dipc_segment_fiber_begin(seg);
+	dipc_page_set_phase(pg, PHASE_WAITING);
+	return 0;
+}
+
+/* ---- giving back -------------------------------------------------------- */
+
+/*
+ * Take our name from the word; before that, if there is DATA, WRITE it home:
+ * it is what the page was, which has been dropped here. Fiber.
+ */
+static int page_return(struct page *pg, const void *data)
+{
+	struct dipc_segment *seg = page_segment(pg);
+	unsigned me = seg->pages->node;
+	struct backoff backoff = {0};
+	const uint64_t *old;
+	uint64_t guess, word;
+	struct dipc_tx tx;
+	int ret;
+
+	for (;;) {
+		dipc_page_set_phase(pg, PHASE_FILLING);
+		ret = dipc_segment_tx(seg, &tx, DIPC_PAGE_SIZE + 8);
+		if (ret)
+			return ret;
+		if (data)
+			dipc_tx_write(&tx, dipc_page_data_at(pg), data,
+				      DIPC_PAGE_SIZE);
+		data = NULL; /* the home is current from here on */
+		guess = word_set_holder(dipc_page_guess(pg), me);
+		old = dipc_tx_cas(&tx, dipc_page_word_at(pg), guess,
+				  word_set_holder(guess & ~word_bit(me), 0));
+		ret = dipc_tx_run(&tx);
+		word = ret ? 0 : *old;
+		dipc_tx_end(&tx);
+		if (ret)
+			return ret;
+		if (word == guess)
+			pg->has_bit = false;
+		/* else recalled meanwhile, if it does not name us */
+		if (word == guess || word_holder(word) != me)
+			break;
+		pg->seen = word;
+		if (!word_locker(word))
+			continue; /* others' bits came or went */
+		/* its RECALL may be waiting here for this phase to end */
+		dipc_page_set_phase(pg, PHASE_WAITING);
+		dipc_pages_backoff(seg->pages, &backoff);
+	}
+	pg->was_holder = false;
+	dipc_page_set_phase(pg, PHASE_IDLE);
+	return 0;
+}
+
+static int page_give_back_modified(struct page *pg)
+{
+	struct dipc_pager *pager = page_segment(pg)->pager;
+	uint8_t data[DIPC_PAGE_SIZE];
+	int ret;
+
+	ret = pager->ops->protect_and_copy(pager, page_index(pg), data);
+	if (ret == 0)
+		ret = pager->ops->drop(pager, page_index(pg));
+	if (ret)
+		return ret;
+	dipc_page_set_state(pg, PAGE_I);
+	return page_return(pg, data);
+}
+
+/*
+ * We gave the page up for a locker who may have died before he published: the
+ * word may still name us. Look, since nobody could ask us later.
+ */
+static int page_disown(struct page *pg)
+{
+	struct dipc_segment *seg = page_segment(pg);
+	const uint64_t *old;
+	struct dipc_tx tx;
+	int ret;
+
+	ret = dipc_segment_tx(seg, &tx, 8);
+	if (ret)
+		return ret;
+	old = dipc_tx_faa(&tx, dipc_page_word_at(pg), 0);
+	ret = dipc_tx_run(&tx);
+	if (ret == 0)
+		pg->seen = *old;
+	dipc_tx_end(&tx);
+	if (ret || word_holder(pg->seen) != seg->pages->node)
+		return ret;
+	return page_return(pg, NULL);
+}
+
+static int page_give_back(struct page *pg)
+{
+	struct dipc_pager *pager = page_segment(pg)->pager;
+	int ret = 0;
+
+	while (pg->is_serving)
+		(void)dipc_waitq_wait(&pg->wq, DIPC_NEVER);
+	if (pg->state == PAGE_M)
+		ret = page_give_back_modified(pg);
+	if (pg->state == PAGE_S) {
+		ret = pager->ops->drop(pager, page_index(pg));
+		if (ret == 0)
+			dipc_page_set_state(pg, PAGE_I);
+	}
+	if (ret == 0 && pg->was_holder && pg->state == PAGE_I)
+		ret = page_disown(pg);
+	if (ret == 0)
+		dipc_page_take_back(pg);
+	return ret;
+}
+
+/* Wait for everything posted on the link before: see "Giving back". */
+static int segment_flush(struct dipc_segment *seg)
+{
+	struct dipc_tx tx;
+	int ret;
+
+	ret = dipc_segment_tx(seg, &tx, 8);
+	if (ret)
+		return ret;
+	dipc_tx_faa(&tx,
+		    (struct dipc_remote){.addr = seg->shm.dir_addr,
+					 .rkey = seg->shm.rkey},
+		    0);
+	ret = dipc_tx_run(&tx);
+	dipc_tx_end(&tx);
+	return ret;
+}
+
+static int segment_give_back(struct dipc_segment *seg)
+{
+	uint64_t c;
+	unsigned i;
+	int ret;
+
+	for (c = 0; c < seg->nr_chunks; c++) {
+		if (!seg->chunks[c])
+			continue;
+		for (i = 0; i < CHUNK_PAGES; i++) {
+			if (seg->is_dead)
+				return -ENOLINK;
+			ret = page_give_back(&seg->chunks[c]->page[i]);
+			if (ret)
+				return ret;
+		}
+	}
+	return segment_flush(seg);
+}
+
+static void segment_free(struct dipc_segment *seg)
+{
+	struct dipc_pages *pages = seg->pages;
+	uint64_t c;
+
+	dipc_list_del(&seg->node);
+	pages->nr_segments--;
+	dipc_waitq_wake_all(&pages->changed);
+	if (seg->chunks)
+		for (c = 0; c < seg->nr_chunks; c++)
+			free(seg->chunks[c]);
+	free(seg->chunks);
+	free(seg);
+}
+
+static void segment_await_quiet(struct dipc_segment *seg)
+{
+	while (seg->nr_fibers)
+		(void)dipc_waitq_wait(&seg->quiet, DIPC_NEVER);
+}
+
+static void segment_close_fiber(void *arg)
+{
+	struct dipc_segment *seg = arg;
+	struct dipc_pages *pages = seg->pages;
+
+	segment_await_quiet(seg);
+	if (!seg->is_dead && segment_give_back(seg))
+		dipc_segment_fail(seg, "giving its pages back failed");
+	/* requests that came meanwhile */
+	segment_await_quiet(seg);
+	if (pages->events->released)
+		pages->events->released(pages->arg, seg, seg->pager);
+	segment_free(seg);
+}
+
+/* ---- segments ----------------------------------------------------------- */
+
+static struct dipc_list *table_row(struct dipc_pages *pages, int32_t id)
+{
+	uint32_t hash = (uint32_t)id * 2654435761u;
+
+	return &pages->table[hash >> 24];
+}
+
+struct dipc_segment *dipc_segment_find(struct dipc_pages *pages, int32_t id)
+{
+	struct dipc_list *pos, *head = table_row(pages, id);
+
+	dipc_list_for_each (pos, head) {
+		struct dipc_segment *seg =
+			dipc_container_of(pos, struct dipc_segment, node);
+
+		if (seg->id == id)
+			return seg;
+	}
+	return NULL;
+}
+
+static struct dipc_segment *segment_new(struct dipc_pages *pages, int32_t id,
+					const struct dipc_arena_shm *shm)
+{
+	struct dipc_segment *seg = calloc(1, sizeof(*seg));
+
+	if (!seg)
+		return NULL;
+	seg->pages = pages;
+	seg->id = id;
+	seg->shm = *shm;
+	seg->nr_refs = 1;
+	seg->is_opening = true;
+	seg->nr_pages = (shm->size + DIPC_PAGE_SIZE - 1) / DIPC_PAGE_SIZE;
+	seg->nr_chunks = (seg->nr_pages + CHUNK_PAGES - 1) / CHUNK_PAGES;
+	dipc_waitq_init(&seg->quiet);
+	seg->chunks = calloc(seg->nr_chunks, sizeof(*seg->chunks));
+	if (!seg->chunks) {
+		free(seg);
+		return NULL;
+	}
+	dipc_list_add_tail(table_row(pages, id), &seg->node);
+	pages->nr_segments++;
+	return seg;
+}
+
+int dipc_segment_open(struct dipc_pages *pages, int32_t id,
+		      const struct dipc_arena_shm *shm,
+		      struct dipc_segment **seg_out)
+{
+	struct dipc_segment *seg;
+	int ret;
+
+	while ((seg = dipc_segment_find(pages, id))) {
+		if (seg->is_opening || seg->is_closing) {
+			(void)dipc_waitq_wait(&pages->changed, DIPC_NEVER);
+			continue;
+		}
+		if (seg->is_dead)
+			return -EIDRM;
+		dipc_segment_get(seg);
+		*seg_out = seg;
+		return 0;
+	}
+	seg = segment_new(pages, id, shm);
+	if (!seg)
+		return -ENOMEM;
+	ret = dipc_fabric_link(pages->fabric, shm->home, &seg->link);
+	if (ret == 0)
+		ret = pages->events->pager_create(pages->arg, seg, &seg->pager);
+	if (ret) {
+		segment_free(seg);
+		return ret;
+	}
+	seg->is_opening = false;
+	dipc_waitq_wake_all(&pages->changed);
+	*seg_out = seg;
+	return 0;
+}
+
+void dipc_segment_get(struct dipc_segment *seg)
+{
+	assert(seg->nr_refs && !seg->is_closing);
+	seg->nr_refs++;
+}
+
+void dipc_segment_put(struct dipc_segment *seg)
+{
+	assert(seg->nr_refs);
+	if (--seg->nr_refs)
+		return;
+	seg->is_closing = true;
+	if (dipc_fiber_spawn(dipc_fabric_sched(seg->pages->fabric),
+			     segment_close_fiber, seg)) {
+		/*
+		 * No memory for a fiber: it stays, closing for ever, and its
+		 * pages with it; others' requests are still served.
+		 */
+		dipc_error("segment 0x%x: no memory to give it back",
+			   (unsigned)seg->id);
+	}
+}
+
+int32_t dipc_segment_id(const struct dipc_segment *seg)
+{
+	return seg->id;
+}
+
+uint64_t dipc_segment_size(const struct dipc_segment *seg)
+{
+	return seg->shm.size;
+}
+
+uint64_t dipc_segment_nr_pages(const struct dipc_segment *seg)
+{
+	return seg->nr_pages;
+}
+
+struct dipc_pager *dipc_segment_pager(const struct dipc_segment *seg)
+{
+	return seg->pager;
+}
+
+bool dipc_segment_is_dead(const struct dipc_segment *seg)
+{
+	return seg->is_dead;
+}
+
+/* ---- the node's --------------------------------------------------------- */
+
+int dipc_pages_create(const struct dipc_pages_config *config,
+		      struct dipc_pages **pages_out)
+{
+	struct dipc_pages *pages = calloc(1, sizeof(*pages));
+	unsigned i;
+
+	if (!pages)
+		return -ENOMEM;
+	pages->fabric = config->fabric;
+	pages->events = config->events;
+	pages->arg = config->arg;
+	pages->hold_ns = config->hold_ns;
+	pages->node = dipc_fabric_node(config->fabric);
+	pages->random = 0x9e3779b97f4a7c15u * (pages->node + 1);
+	dipc_waitq_init(&pages->changed);
+	dipc_list_init(&pages->free_faults);
+	dipc_list_init(&pages->deferred);
+	dipc_timer_init(&pages->retry, dipc_pages_retry_requests);
+	for (i = 0; i < TABLE_SIZE; i++)
+		dipc_list_init(&pages->table[i]);
+	for (i = 0; i < FAULTS_MAX; i++)
+		dipc_list_add_tail(&pages->free_faults, &pages->faults[i].node);
+	*pages_out = pages;
+	return 0;
+}
+
+void dipc_pages_destroy(struct dipc_pages *pages)
+{
+	if (!pages)
+		return;
+	assert(pages->nr_segments == 0);
+	dipc_timer_cancel(&pages->retry);
+	free(pages);
+}
+
+/* Segments may come and go meanwhile: the first that is not yet stopped. */
+static struct dipc_segment *pages_next_to_stop(struct dipc_pages *pages)
+{
+	struct dipc_list *pos;
+	unsigned i;
+
+	for (i = 0; i < TABLE_SIZE; i++) {
+		dipc_list_for_each (pos, &pages->table[i]) {
+			struct dipc_segment *seg = dipc_container_of(
+				pos, struct dipc_segment, node);
+
+			if (!seg->is_opening && !seg->is_closing &&
+			    !seg->is_stopping)
+				return seg;
+		}
+	}
+	return NULL;
+}
+
+void dipc_pages_stop(struct dipc_pages *pages)
+{
+	struct dipc_segment *seg;
+
+	while ((seg = pages_next_to_stop(pages))) {
+		dipc_segment_get(seg);
+		seg->is_stopping = true;
+		segment_await_quiet(seg);
+		if (!seg->is_dead && segment_give_back(seg))
+			dipc_error("segment 0x%x: changes may be lost",
+				   (unsigned)seg->id);
+		dipc_segment_fail(seg, NULL);
+		dipc_segment_put(seg);
+	}
+}
+
+void dipc_pages_drain(struct dipc_pages *pages)
+{
+	while (pages->nr_segments)
+		(void)dipc_waitq_wait(&pages->changed, DIPC_NEVER);
+}
+
+const struct dipc_pages_counters *
+dipc_pages_counters(const struct dipc_pages *pages)
+{
+	return &pages->counters;
+}
+
+/* Fail the segments whose home is NODE; all of them if it is 0. */
+static void pages_fail(struct dipc_pages *pages, unsigned node, const char *why)
+{
+	struct dipc_list *pos;
+	unsigned i;
+
+	for (i = 0; i < TABLE_SIZE; i++) {
+		dipc_list_for_each (pos, &pages->table[i]) {
+			struct dipc_segment *seg = dipc_container_of(
+				pos, struct dipc_segment, node);
+
+			if (!node || seg->shm.home == node)
+				dipc_segment_fail(seg, why);
+		}
+	}
+}
+
+void dipc_pages_lost(struct dipc_pages *pages, unsigned node)
+{
+	if (node != DIPC_REFEREE)
+		pages_fail(pages, node, "its home is out of reach");
+}
+
+void dipc_pages_kill(struct dipc_pages *pages)
+{
+	pages_fail(pages, 0, "this node is out of the cluster");
+}

@@ -1,0 +1,148 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Shared memory: the page protocol, docs/design/pages.md. Strict consistency:
+ * many readers or one writer of each page over the whole cluster.
+ *
+ * Segments are opened when somebody here attaches and give all their pages
+ * back when nobody is attached any more. Everything here belongs to the
+ * loop's thread; "Fiber" marks functions that may park.
+ */
+#ifndef DIPC_PROTOCOL_PAGES_H
+#define DIPC_PROTOCOL_PAGES_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "runtime/protocol/fabric.h"
+#include "runtime/protocol/pager.h"
+
+struct dipc_pages;   /* one a node */
+struct dipc_segment; /* a segment open on this node */
+
+struct dipc_pages_events {
+	/*
+	 * SEG is being opened: its cache, empty. 0 or -errno. The pager is
+	 * used until released() and destroyed there.
+	 */
+	int (*pager_create)(void *arg, struct dipc_segment *seg,
+			    struct dipc_pager **pager_out);
+	/*
+	 * The last reference to SEG was put and every page is back home: no
+	 * operation of this node touches the home's memory any more, and the
+	 * segment's last attachment here may be taken off `nattch`. SEG is
+	 * gone when this returns.
+	 */
+	void (*released)(void *arg, struct dipc_segment *seg,
+			 struct dipc_pager *pager);
+	/*
+	 * Wait until NODE, which a message could not reach, is certainly out
+	 * of the cluster and reads nothing any more. Fiber. 0; -errno: it is
+	 * in (the operation is tried again). NULL: a closed link is proof
+	 * enough.
+	 */
+	int (*await_fenced)(void *arg, unsigned node);
+};
+
+struct dipc_pages_config {
+	struct dipc_fabric *fabric; /* borrowed */
+	/* A node keeps a page this long before it gives it up; 0: not. */
+	uint64_t hold_ns;
+	const struct dipc_pages_events *events; /* borrowed */
+	void *arg;
+};
+
+/* 0 or -ENOMEM. */
+int dipc_pages_create(const struct dipc_pages_config *config,
+		      struct dipc_pages **pages_out);
+/* Every segment must have been released. Takes NULL. */
+void dipc_pages_destroy(struct dipc_pages *pages);
+/*
+ * A clean stop of this node: every page goes home, then what is attached here
+ * ends in SIGBUS. References are still to be put. Fiber.
+ */
+void dipc_pages_stop(struct dipc_pages *pages);
+/* Wait until every segment has been released (their references are put).
+   Fiber. */
+void dipc_pages_drain(struct dipc_pages *pages);
+
+struct dipc_pages_counters {
+	uint64_t nr_faults;        /* told to dipc_pages_fault() */
+	uint64_t nr_fills;         /* pages brought from a home */
+	uint64_t nr_invalidations; /* copies dropped for somebody */
+	uint64_t nr_recalls;       /* modified pages given up for somebody */
+	uint64_t nr_discards;      /* fills that met a lock or a holder */
+	uint64_t nr_lost;          /* pages found lost */
+};
+const struct dipc_pages_counters *
+dipc_pages_counters(const struct dipc_pages *pages);
+
+/* ---- what the fabric's events call -------------------------------------- */
+
+/* DIPC_REQ_INVALIDATE and DIPC_REQ_RECALL. Answers IN, now or later. */
+void dipc_pages_request(struct dipc_pages *pages, struct dipc_incoming *in);
+/*
+ * The link to NODE is gone: segments at home there end in SIGBUS. What was
+ * asked of NODE fails by itself.
+ */
+void dipc_pages_lost(struct dipc_pages *pages, unsigned node);
+/* This node is out of the cluster: every segment ends in SIGBUS. */
+void dipc_pages_kill(struct dipc_pages *pages);
+
+/* ---- segments ----------------------------------------------------------- */
+
+/*
+ * The segment ID, which the arena describes as SHM (copied); opened at the
+ * first call, a further reference to it later. Waits for one that is just
+ * being given back. Fiber. 0, -ENOMEM, -ENOLINK (its home is out of reach),
+ * -EIDRM (open, but its home was lost), or what pager_create() said.
+ */
+int dipc_segment_open(struct dipc_pages *pages, int32_t id,
+		      const struct dipc_arena_shm *shm,
+		      struct dipc_segment **seg_out);
+void dipc_segment_get(struct dipc_segment *seg);
+/* The last put starts giving back: released() follows, never from inside. */
+void dipc_segment_put(struct dipc_segment *seg);
+int32_t dipc_segment_id(const struct dipc_segment *seg);
+uint64_t dipc_segment_size(const struct dipc_segment *seg); /* bytes */
+uint64_t dipc_segment_nr_pages(const struct dipc_segment *seg);
+struct dipc_pager *dipc_segment_pager(const struct dipc_segment *seg);
+bool dipc_segment_is_dead(const struct dipc_segment *seg);
+
+/*
+ * From the pager: WHO met PAGE absent, or protected (is_write). The fault ends
+ * with install(), resolve(), poison() or kill(). -EAGAIN: no room to remember
+ * it, let WHO fault again. -EINVAL: no such page.
+ */
+int dipc_pages_fault(struct dipc_segment *seg, uint64_t page, bool is_write,
+		     uint64_t who);
+
+/* ---- homes -------------------------------------------------------------- */
+
+/* The memory of a segment that was created here: directory and contents. */
+struct dipc_home {
+	struct dipc_region *region; /* owned */
+	struct dipc_fabric *fabric; /* borrowed */
+	uint64_t nr_pages;
+	/* for struct dipc_arena_shm */
+	uint64_t dir_addr;
+	uint64_t data_addr;
+	uint32_t rkey;
+};
+
+/*
+ * Zeroed memory for SIZE bytes. LIMIT: the bytes this machine has to give; a
+ * larger segment is refused before anything is touched. 0; -ENOMEM, logged in
+ * one line; -EINVAL: SIZE is 0.
+ */
+int dipc_home_create(struct dipc_fabric *f, uint64_t size, uint64_t limit,
+		     struct dipc_home **home_out);
+/* No node has the segment open any more. Takes NULL. */
+void dipc_home_destroy(struct dipc_home *home);
+/*
+ * NODE is dead and fenced here, so that nothing of it can land any more: take
+ * its bits and locks away, mark lost what only it had. Must be done before
+ * NODE may come back. Fiber. 0 or -ENOLINK.
+ */
+int dipc_home_evict(struct dipc_home *home, unsigned node);
+
+#endif

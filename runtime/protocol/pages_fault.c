@@ -1,0 +1,496 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The asking side: what a fault sets off. One fiber a page; it reads as
+ * "Operations" of docs/design/pages.md does.
+ */
+#include "runtime/protocol/pages_private.h"
+
+#include <assert.h>
+#include <errno.h>
+
+#include "runtime/base/log.h"
+
+#define FAST_TRIES 3u /* fills discarded before a reader takes the lock */
+
+/* What a lock attempt brought; the fiber's, on its stack. */
+struct lock {
+	struct dipc_tx tx;
+	const void *data; /* in tx's buffer; NULL: not read yet */
+	uint64_t word;    /* as it was when we locked */
+	bool is_claim;    /* nothing to unlock: we hold the page already */
+};
+
+/* ---- local matters ------------------------------------------------------ */
+
+static bool page_allows(const struct page *pg, bool is_write)
+{
+	return pg->state == PAGE_M || (pg->state == PAGE_S && !is_write);
+}
+
+static void fault_free(struct dipc_pages *pages, struct fault *fault)
+{
+	dipc_list_del(&fault->node);
+	dipc_list_add_tail(&pages->free_faults, &fault->node);
+}
+
+static void page_poison(struct page *pg, uint64_t who)
+{
+	struct dipc_segment *seg = page_segment(pg);
+
+	if (seg->pager->ops->poison(seg->pager, page_index(pg), who))
+		dipc_segment_fail(seg, "a page is lost");
+}
+
+/*
+ * The program itself took the page away (MADV_REMOVE). What was a copy is
+ * fetched again; what was ours to write is zeros now, as it asked.
+ */
+static void page_removed(struct page *pg, uint64_t who, bool is_write)
+{
+	static const uint8_t zeros[DIPC_PAGE_SIZE];
+	struct dipc_segment *seg = page_segment(pg);
+	const struct dipc_pager_ops *ops = seg->pager->ops;
+	uint64_t index = page_index(pg);
+	int ret;
+
+	ret = ops->drop(seg->pager, index); /* the cure: INV-7 */
+	if (ret == 0 && pg->state == PAGE_M)
+		ret = ops->install(seg->pager, index, zeros, who, is_write);
+	else if (ret == 0)
+		dipc_page_set_state(pg, PAGE_I);
+	if (ret)
+		dipc_segment_fail(seg, "its page cache failed");
+}
+
+/* True: FAULT is over. */
+static bool fault_settle(struct page *pg, const struct fault *fault)
+{
+	struct dipc_segment *seg = page_segment(pg);
+	int ret;
+
+	if (seg->is_dead)
+		return true; /* kill() ended it */
+	if (pg->state == PAGE_BAD) {
+		page_poison(pg, fault->who);
+		return true;
+	}
+	if (!page_allows(pg, fault->is_write))
+		return false;
+	ret = seg->pager->ops->resolve(seg->pager, page_index(pg), fault->who,
+				       fault->is_write);
+	if (ret == 0)
+		return true;
+	if (ret == -ENOENT)
+		page_removed(pg, fault->who, fault->is_write);
+	else
+		dipc_segment_fail(seg, "its page cache failed");
+	return pg->state == PAGE_M || seg->is_dead;
+}
+
+void dipc_page_settle(struct page *pg)
+{
+	struct dipc_pages *pages = page_segment(pg)->pages;
+	struct dipc_list *pos, *tmp;
+
+	dipc_list_for_each_safe (pos, tmp, &pg->faults) {
+		struct fault *fault =
+			dipc_container_of(pos, struct fault, node);
+
+		if (fault_settle(pg, fault))
+			fault_free(pages, fault);
+	}
+}
+
+/* The first fault that wants to write, if IS_WRITE; else the first. */
+static struct fault *page_first_fault(struct page *pg, bool is_write)
+{
+	struct dipc_list *pos;
+
+	dipc_list_for_each (pos, &pg->faults) {
+		struct fault *fault =
+			dipc_container_of(pos, struct fault, node);
+
+		if (fault->is_write || !is_write)
+			return fault;
+	}
+	return NULL;
+}
+
+/* The contents are DATA (NULL: the copy we have); make the page TO. */
+static int page_install(struct page *pg, const void *data, enum page_state to)
+{
+	struct dipc_segment *seg = page_segment(pg);
+	struct dipc_pages *pages = seg->pages;
+	bool is_write = to == PAGE_M;
+	struct fault *fault = page_first_fault(pg, is_write);
+	int ret;
+
+	assert(fault);
+	if (data) {
+		ret = seg->pager->ops->install(seg->pager, page_index(pg), data,
+					       fault->who, is_write);
+		if (ret) {
+			dipc_segment_fail(seg, "its page cache failed");
+			return ret;
+		}
+		fault_free(pages, fault);
+		pages->counters.nr_fills++;
+	}
+	dipc_page_set_state(pg, to);
+	pg->hold_until = dipc_fabric_now(pages->fabric) + pages->hold_ns;
+	return 0;
+}
+
+/* ---- the lock ----------------------------------------------------------- */
+
+/* One CAS. 1: it worked, LK is filled; 0: pg->seen is news. */
+static int page_try_lock(struct page *pg, bool is_write, struct lock *lk)
+{
+	struct dipc_segment *seg = page_segment(pg);
+	unsigned me = seg->pages->node;
+	const uint64_t *old;
+	uint64_t next;
+	int ret;
+
+	ret = dipc_segment_tx(seg, &lk->tx, DIPC_PAGE_SIZE + 8);
+	if (ret)
+		return ret;
+	lk->word = dipc_page_guess(pg);
+	lk->is_claim = is_write && !(lk->word & ~word_bit(me));
+	if (lk->is_claim) {
+		next = word_set_holder(word_bit(me), me);
+		pg->was_holder = true;
+	} else {
+		next = word_set_locker(lk->word, me);
+	}
+	old = dipc_tx_cas(&lk->tx, dipc_page_word_at(pg), lk->word, next);
+	/* behind the CAS: good if that works and nobody else is the holder */
+	lk->data = NULL;
+	if (pg->state == PAGE_I && !word_holder(lk->word))
+		lk->data = dipc_tx_read(&lk->tx, dipc_page_data_at(pg),
+					DIPC_PAGE_SIZE);
+	ret = dipc_tx_run(&lk->tx);
+	if (ret == 0 && *old == lk->word) {
+		pg->seen = next;
+		if (lk->is_claim)
+			pg->has_bit = true;
+		return 1;
+	}
+	if (ret == 0)
+		pg->seen = *old;
+	dipc_tx_end(&lk->tx);
+	return ret;
+}
+
+/*
+ * Lock or claim the page. 0: LK's transaction is to be ended. The copy we had
+ * may have gone while we waited (race 4).
+ */
+static int page_lock(struct page *pg, bool is_write, struct lock *lk)
+{
+	struct dipc_segment *seg = page_segment(pg);
+	struct backoff backoff = {0};
+	int ret;
+
+	for (;;) {
+		dipc_page_set_phase(pg, PHASE_FILLING);
+		ret = page_try_lock(pg, is_write, lk);
+		if (ret)
+			return ret < 0 ? ret : 0;
+		if (!word_locker(pg->seen))
+			continue;
+		dipc_page_set_phase(pg, PHASE_WAITING);
+		dipc_pages_backoff(seg->pages, &backoff);
+	}
+}
+
+/*
+ * Unlock: one FAA that makes HOLDER the holder and sets our bit, if
+ * WANTS_COPY; before it the contents are read, if LK has not got them.
+ */
+static int page_publish(struct page *pg, struct lock *lk, unsigned holder,
+			bool wants_copy)
+{
+	struct dipc_segment *seg = page_segment(pg);
+	unsigned me = seg->pages->node;
+	uint64_t delta;
+	int ret;
+
+	delta = ((uint64_t)holder - word_holder(lk->word)) << WORD_HOLDER_SHIFT;
+	delta -= (uint64_t)me << WORD_LOCKER_SHIFT;
+	if (wants_copy && !pg->has_bit)
+		delta += word_bit(me);
+	if (!lk->data && wants_copy && pg->state == PAGE_I) {
+		dipc_tx_end(&lk->tx);
+		ret = dipc_segment_tx(seg, &lk->tx, DIPC_PAGE_SIZE + 8);
+		if (ret)
+			return ret;
+		lk->data = dipc_tx_read(&lk->tx, dipc_page_data_at(pg),
+					DIPC_PAGE_SIZE);
+		dipc_tx_faa(&lk->tx, dipc_page_word_at(pg), delta);
+		ret = dipc_tx_run(&lk->tx);
+	} else {
+		struct dipc_tx tx;
+
+		ret = dipc_segment_tx(seg, &tx, 8);
+		if (ret)
+			return ret;
+		dipc_tx_faa(&tx, dipc_page_word_at(pg), delta);
+		ret = dipc_tx_run(&tx);
+		dipc_tx_end(&tx);
+	}
+	if (ret)
+		return ret;
+	pg->has_bit = pg->has_bit || wants_copy;
+	pg->was_holder = pg->was_holder || holder == me;
+	pg->seen = word_set_holder(pg->seen, holder);
+	pg->seen = word_set_locker(pg->seen, 0);
+	return 0;
+}
+
+/* ---- asking others ------------------------------------------------------ */
+
+/*
+ * NODE does not answer. 0: it is out of the cluster; -EAGAIN: it is not, ask
+ * again.
+ */
+static int node_await_fenced(struct dipc_pages *pages, unsigned node)
+{
+	struct backoff backoff = {0};
+
+	if (!pages->events->await_fenced ||
+	    pages->events->await_fenced(pages->arg, node) == 0)
+		return 0;
+	dipc_pages_backoff(pages, &backoff);
+	return -EAGAIN;
+}
+
+static int page_ask(struct page *pg, unsigned node, uint16_t type,
+		    uint16_t flags, struct dipc_call *call)
+{
+	struct dipc_segment *seg = page_segment(pg);
+	struct dipc_request request = {.type = type,
+				       .flags = flags,
+				       .object = (uint32_t)seg->id,
+				       .page = page_index(pg)};
+	struct dipc_link *link;
+	int ret;
+
+	ret = dipc_fabric_link(seg->pages->fabric, node, &link);
+	return ret ? ret : dipc_call_start(link, &request, call);
+}
+
+/*
+ * 0: the home is current; -ENODATA: what HOLDER had is lost; -ENOLINK: it is
+ * us who are out.
+ */
+static int page_recall(struct page *pg, unsigned holder, bool is_write)
+{
+	struct dipc_segment *seg = page_segment(pg);
+	struct dipc_call call;
+	int ret;
+
+	while (!seg->is_dead) {
+		ret = page_ask(pg, holder, DIPC_REQ_RECALL,
+			       (uint16_t)(is_write ? 0 : RECALL_KEEP), &call);
+		if (ret == 0)
+			ret = dipc_call_wait(&call);
+		if (ret == 0)
+			return call.answer.status ? -ENODATA : 0;
+		if (node_await_fenced(seg->pages, holder) == 0)
+			return -ENODATA;
+	}
+	return -ENOLINK;
+}
+
+/*
+ * Every node in SHARERS drops its copy; all are asked at once. 0; -ENOLINK: it
+ * is us who are out.
+ */
+static int page_invalidate(struct page *pg, uint64_t sharers)
+{
+	struct dipc_segment *seg = page_segment(pg);
+	struct dipc_call calls[DIPC_NODES_MAX];
+	uint64_t started, bits;
+	unsigned n;
+
+	while (sharers) {
+		if (seg->is_dead)
+			return -ENOLINK;
+		started = 0;
+		for (bits = sharers; bits; bits &= bits - 1) {
+			n = (unsigned)__builtin_ctzll(bits);
+			if (page_ask(pg, n + 1, DIPC_REQ_INVALIDATE, 0,
+				     &calls[n]) == 0)
+				started |= 1ull << n;
+		}
+		/* any answer is good: a node that failed to drop its copy has
+		   killed the whole segment */
+		for (bits = started; bits; bits &= bits - 1) {
+			n = (unsigned)__builtin_ctzll(bits);
+			if (dipc_call_wait(&calls[n]) == 0)
+				sharers &= ~(1ull << n);
+		}
+		for (bits = sharers; bits; bits &= bits - 1) {
+			n = (unsigned)__builtin_ctzll(bits);
+			if (node_await_fenced(seg->pages, n + 1) == 0)
+				sharers &= ~(1ull << n);
+		}
+	}
+	return 0;
+}
+
+/* ---- misses ------------------------------------------------------------- */
+
+static int page_set_bad(struct page *pg, struct lock *lk)
+{
+	struct dipc_segment *seg = page_segment(pg);
+	int ret;
+
+	ret = page_publish(pg, lk, WORD_LOST, false);
+	if (ret)
+		return ret;
+	if (word_holder(lk->word) != WORD_LOST)
+		dipc_error("segment 0x%x: page %llu is lost with node %u",
+			   (unsigned)seg->id,
+			   (unsigned long long)page_index(pg),
+			   word_holder(lk->word));
+	seg->pages->counters.nr_lost++;
+	if (pg->state != PAGE_I) /* INV-4 says that it cannot be */
+		return -EPROTO;
+	dipc_page_set_state(pg, PAGE_BAD);
+	return 0;
+}
+
+/* With the lock: make the home current and, to write, the copy ours alone. */
+static int page_clear_others(struct page *pg, const struct lock *lk,
+			     bool is_write)
+{
+	unsigned me = page_segment(pg)->pages->node;
+	unsigned holder = word_holder(lk->word);
+	uint64_t others = lk->word & WORD_SHARERS & ~word_bit(me);
+
+	if (holder == WORD_LOST)
+		return -ENODATA;
+	if (holder == me) /* somebody's lock was taken away: see Crashes */
+		return pg->was_holder ? 0 : -ENODATA;
+	if (holder) {
+		if (is_write)
+			pg->seen &= ~word_bit(holder);
+		return page_recall(pg, holder, is_write);
+	}
+	if (is_write) {
+		pg->seen &= ~others;
+		return page_invalidate(pg, others);
+	}
+	return 0;
+}
+
+static int page_get_locked(struct page *pg, bool is_write)
+{
+	unsigned me = page_segment(pg)->pages->node;
+	struct lock lk;
+	int ret;
+
+	ret = page_lock(pg, is_write, &lk);
+	if (ret)
+		return ret;
+	if (!lk.is_claim) {
+		ret = page_clear_others(pg, &lk, is_write);
+		if (ret == -ENODATA) {
+			ret = page_set_bad(pg, &lk);
+			goto out_tx;
+		}
+		/* INV-1: not installed before this is known to be done */
+		if (ret == 0)
+			ret = page_publish(pg, &lk, is_write ? me : 0, true);
+		if (ret)
+			goto out_tx;
+	}
+	ret = page_install(pg, lk.data, is_write ? PAGE_M : PAGE_S);
+
+out_tx:
+	dipc_tx_end(&lk.tx);
+	return ret;
+}
+
+/*
+ * FAA of our bit and READ, in one doorbell. 1: installed; 0: locked or held,
+ * pg->seen says.
+ */
+static int page_try_fill(struct page *pg)
+{
+	struct dipc_segment *seg = page_segment(pg);
+	uint64_t bit = word_bit(seg->pages->node);
+	const uint64_t *old;
+	const void *data;
+	struct dipc_tx tx;
+	int ret;
+
+	dipc_page_set_phase(pg, PHASE_FILLING);
+	ret = dipc_segment_tx(seg, &tx, DIPC_PAGE_SIZE + 8);
+	if (ret)
+		return ret;
+	old = dipc_tx_faa(&tx, dipc_page_word_at(pg), pg->has_bit ? 0 : bit);
+	data = dipc_tx_read(&tx, dipc_page_data_at(pg), DIPC_PAGE_SIZE);
+	pg->has_bit = true;
+	ret = dipc_tx_run(&tx);
+	if (ret)
+		goto out_tx;
+	pg->seen = *old | bit;
+	if (word_locker(*old) || word_holder(*old)) {
+		seg->pages->counters.nr_discards++;
+		goto out_tx;
+	}
+	ret = page_install(pg, data, PAGE_S);
+	if (ret == 0)
+		ret = 1;
+
+out_tx:
+	dipc_tx_end(&tx);
+	return ret;
+}
+
+static int page_get_read(struct page *pg)
+{
+	struct backoff backoff = {0};
+	unsigned i;
+	int ret;
+
+	for (i = 0; i < FAST_TRIES; i++) {
+		ret = page_try_fill(pg);
+		if (ret)
+			return ret < 0 ? ret : 0;
+		if (!word_locker(pg->seen))
+			break; /* it has a holder */
+		dipc_page_set_phase(pg, PHASE_WAITING);
+		dipc_pages_backoff(page_segment(pg)->pages, &backoff);
+	}
+	return page_get_locked(pg, false);
+}
+
+void dipc_page_fiber(void *arg)
+{
+	struct page *pg = arg;
+	struct dipc_segment *seg = page_segment(pg);
+	int ret;
+
+	for (;;) {
+		while (pg->is_serving)
+			(void)dipc_waitq_wait(&pg->wq, DIPC_NEVER);
+		dipc_page_settle(pg);
+		if (dipc_list_is_empty(&pg->faults))
+			break;
+		if (pg->state == PAGE_I && !page_first_fault(pg, true))
+			ret = page_get_read(pg);
+		else
+			ret = page_get_locked(pg, true);
+		if (ret)
+			dipc_segment_fail(seg,
+					  ret == -EPROTO
+						  ? "its directory is wrong"
+						  : "its home is out of reach");
+	}
+	dipc_page_set_phase(pg, PHASE_IDLE);
+	dipc_segment_fiber_end(seg);
+}

@@ -1,0 +1,186 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Shared by pages.c, pages_fault.c, pages_request.c and pages_home.c only. */
+#ifndef DIPC_PROTOCOL_PAGES_PRIVATE_H
+#define DIPC_PROTOCOL_PAGES_PRIVATE_H
+
+#include "runtime/protocol/pages.h"
+
+/* ---- the directory word (pages.md, "The word") -------------------------- */
+
+#define WORD_SHARERS      ((1ull << DIPC_NODES_MAX) - 1)
+#define WORD_HOLDER_SHIFT 40u
+#define WORD_LOCKER_SHIFT 46u
+#define WORD_NODE_MASK    63u
+#define WORD_LOST         63u /* as holder: the only current copy is gone */
+
+static_assert(DIPC_NODES_MAX <= WORD_HOLDER_SHIFT, "a bit for every node");
+static_assert(DIPC_NODES_MAX < WORD_LOST, "node ids fit beside WORD_LOST");
+
+static inline uint64_t word_bit(unsigned node)
+{
+	return 1ull << (node - 1);
+}
+
+static inline unsigned word_holder(uint64_t word)
+{
+	return (unsigned)(word >> WORD_HOLDER_SHIFT) & WORD_NODE_MASK;
+}
+
+static inline unsigned word_locker(uint64_t word)
+{
+	return (unsigned)(word >> WORD_LOCKER_SHIFT) & WORD_NODE_MASK;
+}
+
+/* WORD with another holder, or locker. */
+static inline uint64_t word_set_holder(uint64_t word, unsigned node)
+{
+	word &= ~((uint64_t)WORD_NODE_MASK << WORD_HOLDER_SHIFT);
+	return word | (uint64_t)node << WORD_HOLDER_SHIFT;
+}
+
+static inline uint64_t word_set_locker(uint64_t word, unsigned node)
+{
+	word &= ~((uint64_t)WORD_NODE_MASK << WORD_LOCKER_SHIFT);
+	return word | (uint64_t)node << WORD_LOCKER_SHIFT;
+}
+
+/* ---- requests ----------------------------------------------------------- */
+
+/* RECALL's flags: the asker reads, the holder may keep a copy. */
+#define RECALL_KEEP 1u
+
+/* ---- pages -------------------------------------------------------------- */
+
+#define CHUNK_PAGES 512u /* 2 MiB: the pager's block, too */
+
+enum page_state {
+	PAGE_I,   /* no copy here */
+	PAGE_S,   /* a copy for reading */
+	PAGE_M,   /* ours: newer than the home's */
+	PAGE_BAD, /* lost for ever */
+	PAGE_NR_STATES,
+};
+
+/* What the one fiber at work on a page is waiting for. */
+enum page_phase {
+	PHASE_IDLE,    /* there is none */
+	PHASE_FILLING, /* one-sided operations, or it has the lock */
+	PHASE_WAITING, /* the lock, or a back-off: requests go ahead */
+};
+
+struct fault {
+	struct dipc_list node; /* page->faults, or pages->free_faults */
+	uint64_t who;
+	bool is_write;
+};
+
+struct page {
+	uint8_t state;   /* enum page_state; page_set_state() */
+	uint8_t phase;   /* enum page_phase; page_set_phase() */
+	uint16_t slot;   /* index in its chunk */
+	bool has_bit;    /* what our last operation made of our bit */
+	bool was_holder; /* the word has named us in this life of ours */
+	bool is_serving; /* a request is writing it home: faults queue */
+	uint64_t seen;   /* the word as we last saw or left it: a guess */
+	uint64_t hold_until;
+	struct dipc_list faults; /* waiting for the fiber */
+	struct dipc_waitq wq;    /* phase or is_serving changed */
+};
+
+struct page_chunk {
+	struct dipc_segment *seg; /* borrowed */
+	uint64_t first;           /* page number */
+	struct page page[CHUNK_PAGES];
+};
+
+struct dipc_segment {
+	struct dipc_list node;    /* in pages->table */
+	struct dipc_pages *pages; /* borrowed */
+	struct dipc_arena_shm shm;
+	struct dipc_link *link;     /* to the home; the fabric's. The same for
+				   life: rule A */
+	struct dipc_pager *pager;   /* the node's, until released() */
+	struct page_chunk **chunks; /* owned; NULL: nothing there yet */
+	uint64_t nr_pages;
+	uint64_t nr_chunks;
+	int32_t id;
+	unsigned nr_refs;
+	unsigned nr_fibers;      /* at work on it */
+	struct dipc_waitq quiet; /* nr_fibers fell to 0 */
+	bool is_opening;
+	bool is_closing;
+	bool is_stopping; /* faults wait for kill() */
+	bool is_dead;     /* home or pager failed: SIGBUS for everyone here */
+};
+
+#define TABLE_SIZE 256u
+#define FAULTS_MAX 4096u
+
+struct dipc_pages {
+	struct dipc_fabric *fabric; /* borrowed */
+	const struct dipc_pages_events *events;
+	void *arg;
+	uint64_t hold_ns;
+	unsigned node;
+	uint64_t random;
+	struct dipc_pages_counters counters;
+	struct dipc_list table[TABLE_SIZE]; /* segments, by id */
+	unsigned nr_segments;
+	struct dipc_waitq changed; /* a segment was opened or released */
+	struct dipc_list free_faults;
+	struct dipc_list deferred; /* dipc_incoming.user: no memory then */
+	struct dipc_timer retry;
+	struct fault faults[FAULTS_MAX];
+};
+
+struct backoff {
+	uint64_t ns;
+};
+
+static inline struct page_chunk *page_chunk(struct page *pg)
+{
+	return dipc_container_of(pg - pg->slot, struct page_chunk, page[0]);
+}
+
+static inline struct dipc_segment *page_segment(struct page *pg)
+{
+	return page_chunk(pg)->seg;
+}
+
+static inline uint64_t page_index(struct page *pg)
+{
+	return page_chunk(pg)->first + pg->slot;
+}
+
+/* pages.c */
+struct dipc_segment *dipc_segment_find(struct dipc_pages *pages, int32_t id);
+/* NULL: nothing has happened to the page yet (find), no memory (get). */
+struct page *dipc_page_find(struct dipc_segment *seg, uint64_t index);
+struct page *dipc_page_get(struct dipc_segment *seg, uint64_t index);
+void dipc_page_set_state(struct page *pg, enum page_state to);
+bool dipc_page_can_move(enum page_state from, enum page_state to);
+void dipc_page_set_phase(struct page *pg, enum page_phase phase);
+/* What the word may be now, unlocked. Our own bit we know: rule A. */
+uint64_t dipc_page_guess(struct page *pg);
+struct dipc_remote dipc_page_word_at(struct page *pg);
+struct dipc_remote dipc_page_data_at(struct page *pg);
+/* Everything here ends in SIGBUS; WHY is logged once, unless NULL. */
+void dipc_segment_fail(struct dipc_segment *seg, const char *why);
+void dipc_segment_fiber_begin(struct dipc_segment *seg);
+void dipc_segment_fiber_end(struct dipc_segment *seg);
+/* dipc_tx_begin() on the link to the home, patient with -ENOMEM. Fiber. */
+int dipc_segment_tx(struct dipc_segment *seg, struct dipc_tx *tx, size_t bytes);
+/* Take our bit back: posted, not waited for. The copy is gone before. */
+void dipc_page_take_back(struct page *pg);
+/* Longer each time, with jitter. Fiber. */
+void dipc_pages_backoff(struct dipc_pages *pages, struct backoff *b);
+
+/* pages_fault.c */
+void dipc_page_fiber(void *page);
+/* Settle what the state of PG allows already. */
+void dipc_page_settle(struct page *pg);
+
+/* pages_request.c */
+void dipc_pages_retry_requests(struct dipc_timer *timer);
+
+#endif
