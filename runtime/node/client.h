@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* One connection of a client process: its socket, its request slots. */
+#ifndef DIPC_NODE_CLIENT_H
+#define DIPC_NODE_CLIENT_H
+
+#include "runtime/node/node.h"
+#include "runtime/node/process.h"
+
+struct dipc_job;
+struct dipc_space;
+
+struct dipc_client {
+	struct dipc_list entry;	      /* node->clients */
+	struct dipc_node *node;	      /* borrowed */
+	struct dipc_process *process; /* a reference */
+	struct dipc_cred cred;	      /* as at the connect */
+	uint32_t *groups;	      /* owned; cred.groups */
+	struct dipc_watch watch;      /* the socket */
+	struct dipc_area *area;	      /* owned mapping, shared with the client */
+	struct dipc_space *space; /* its userfaultfd; NULL before FAULTS.
+				     Borrowed: ends with the address space */
+	/* between ATTACH and MAPPED; a reference, and counted in nattch */
+	struct dipc_segment *attaching;
+	struct dipc_job *jobs[DIPC_SLOTS]; /* running; owned by their fibers */
+	unsigned nr_jobs;		   /* and socket requests */
+	bool is_closed;
+};
+
+/* The socket at conf->socket. 0 or -errno, cause logged. */
+int dipc_clients_listen(struct dipc_node *node);
+/* Stop listening, remove the socket, drop every client. */
+void dipc_clients_close(struct dipc_node *node);
+/* Answer on the socket, with NR descriptors. */
+void dipc_client_reply(struct dipc_client *client,
+		       const struct dipc_sock_msg *msg, const int *fds,
+		       unsigned nr);
+/* A fiber works for the client: it stays, even closed, until put. */
+void dipc_client_get(struct dipc_client *client);
+void dipc_client_put(struct dipc_client *client);
+
+#endif

@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* A call from a request slot, on its own fiber. */
+#ifndef DIPC_NODE_JOB_H
+#define DIPC_NODE_JOB_H
+
+#include "runtime/node/client.h"
+
+struct dipc_job {
+	struct dipc_client *client;
+	struct dipc_node *node;
+	struct dipc_slot *slot; /* shared: read once, into what follows */
+	unsigned index;
+	uint32_t call;
+	union dipc_call_args args;
+	uint32_t payload_len; /* in: checked; out: bytes of the answer */
+	uint8_t *payload;     /* shared: DIPC_SLOT_PAYLOAD bytes that change
+				 under our hands; copy before checking */
+	int64_t type;	      /* msgrcv's answer */
+	struct dipc_cancel cancel;
+};
+
+/* Take what the client posted in slot INDEX and start its fiber. */
+void dipc_job_start(struct dipc_client *client, unsigned index);
+
+/* One handler a kind: the result, or -errno. Fiber. */
+int64_t dipc_job_shm(struct dipc_job *job);
+int64_t dipc_job_sem(struct dipc_job *job);
+int64_t dipc_job_msg(struct dipc_job *job);
+int64_t dipc_job_admin(struct dipc_job *job);
+
+/*
+ * What the three *get calls share: the referee's decision, then the checks of
+ * an object that was there. SIZE_OF: what the object has, for a request that
+ * wants more (-EINVAL). Returns the id or -errno; *IS_NEW_OUT: this call made
+ * it and, for a segment, must complete it.
+ */
+int32_t dipc_job_get(struct dipc_job *job, enum dipc_kind kind,
+		     struct dipc_lookup_got *got_out);
+/* IPC_STAT, IPC_SET and IPC_RMID; -EINVAL for another command. */
+int64_t dipc_job_ctl(struct dipc_job *job, enum dipc_kind kind);
+
+#endif

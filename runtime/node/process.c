@@ -1,0 +1,314 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "runtime/node/process.h"
+
+#include <errno.h>
+#include <linux/capability.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "runtime/base/log.h"
+#include "runtime/node/node.h"
+
+/* Adjustments of one set, kept sparse: programs undo few semaphores. */
+struct undo_set {
+	struct dipc_list entry; /* process->undo */
+	int32_t id;
+	unsigned nr, room;
+	struct dipc_sem_adj *adj; /* owned */
+};
+
+static void undo_set_free(struct undo_set *set)
+{
+	dipc_list_del(&set->entry);
+	free(set->adj);
+	free(set);
+}
+
+/* ---- life --------------------------------------------------------------- */
+
+static void process_free(struct dipc_process *p)
+{
+	dipc_loop_unwatch(p->node->loop, &p->watch);
+	close(p->watch.fd);
+	while (!dipc_list_is_empty(&p->undo))
+		undo_set_free(dipc_container_of(p->undo.next, struct undo_set,
+						entry));
+	dipc_list_del(&p->entry);
+	free(p);
+}
+
+/* Take back everything, then forget the process. Fiber. */
+static void process_bury(void *arg)
+{
+	struct dipc_process *p = arg;
+
+	while (!dipc_list_is_empty(&p->undo)) {
+		struct undo_set *set = dipc_container_of(
+			p->undo.next, struct undo_set, entry);
+		int ret;
+
+		dipc_list_del(&set->entry);
+		ret = dipc_sem_undo(p->node->sems, set->id, p->pid, set->adj,
+				    set->nr);
+		if (ret && ret != -EIDRM && ret != -EINVAL)
+			dipc_error("undo of process %u on set 0x%x lost: %s",
+				   p->pid, (unsigned)set->id, strerror(-ret));
+		undo_set_free(set);
+	}
+	process_free(p);
+}
+
+static void process_check(struct dipc_process *p)
+{
+	if (!p->is_gone || p->nr_refs)
+		return;
+	if (dipc_list_is_empty(&p->undo)) {
+		process_free(p);
+		return;
+	}
+	p->nr_refs++; /* the burial's; never put */
+	if (dipc_fiber_spawn(dipc_loop_sched(p->node->loop), process_bury, p))
+		dipc_error("no memory to undo what process %u did", p->pid);
+}
+
+static void process_gone(struct dipc_watch *watch, uint32_t events)
+{
+	struct dipc_process *p =
+		dipc_container_of(watch, struct dipc_process, watch);
+
+	(void)events;
+	p->is_gone = true;
+	dipc_loop_unwatch(p->node->loop, watch);
+	dipc_node_process_gone(p->node, p->pid);
+	process_check(p);
+}
+
+int dipc_process_get(struct dipc_node *node, uint32_t pid,
+		     struct dipc_process **process_out)
+{
+	struct dipc_list *pos;
+	struct dipc_process *p;
+	int ret;
+
+	dipc_list_for_each(pos, &node->processes) {
+		p = dipc_container_of(pos, struct dipc_process, entry);
+		if (p->pid != pid || p->is_gone)
+			continue;
+		p->nr_refs++;
+		*process_out = p;
+		return 0;
+	}
+	p = calloc(1, sizeof(*p));
+	if (!p)
+		return -ENOMEM;
+	p->node = node;
+	p->pid = pid;
+	p->nr_refs = 1;
+	dipc_list_init(&p->undo);
+	p->watch.fd = (int)syscall(SYS_pidfd_open, (pid_t)pid, 0);
+	if (p->watch.fd < 0) {
+		ret = -errno;
+		goto err_process;
+	}
+	p->watch.fn = process_gone;
+	ret = dipc_loop_watch(node->loop, &p->watch, EPOLLIN);
+	if (ret)
+		goto err_fd;
+	dipc_list_add_tail(&node->processes, &p->entry);
+	*process_out = p;
+	return 0;
+
+err_fd:
+	close(p->watch.fd);
+err_process:
+	free(p);
+	return ret;
+}
+
+void dipc_process_ref(struct dipc_process *process)
+{
+	process->nr_refs++;
+}
+
+void dipc_process_put(struct dipc_process *process)
+{
+	process->nr_refs--;
+	process_check(process);
+}
+
+/* ---- credentials -------------------------------------------------------- */
+
+static int cred_parse_groups(const char *text, struct dipc_cred *cred,
+			     uint32_t **groups_out)
+{
+	uint32_t *groups = NULL;
+	unsigned nr = 0;
+	char *end;
+
+	for (;;) {
+		unsigned long gid = strtoul(text, &end, 10);
+		uint32_t *more;
+
+		if (end == text)
+			break;
+		more = realloc(groups, (nr + 1) * sizeof(*groups));
+		if (!more) {
+			free(groups);
+			return -ENOMEM;
+		}
+		groups = more;
+		groups[nr++] = (uint32_t)gid;
+		text = end;
+	}
+	cred->groups = groups;
+	cred->nr_groups = nr;
+	*groups_out = groups;
+	return 0;
+}
+
+int dipc_process_cred(uint32_t pid, struct dipc_cred *cred_out,
+		      uint32_t **groups_out)
+{
+	struct dipc_cred cred = { .pid = pid };
+	unsigned long long caps = 0;
+	char path[64], line[4096];
+	int ret = 0;
+	FILE *file;
+
+	*groups_out = NULL;
+	snprintf(path, sizeof(path), "/proc/%u/status", pid);
+	file = fopen(path, "re");
+	if (!file)
+		return -ESRCH;
+	while (!ret && fgets(line, sizeof(line), file)) {
+		if (sscanf(line, "Uid: %*u %u", &cred.uid) == 1 ||
+		    sscanf(line, "Gid: %*u %u", &cred.gid) == 1 ||
+		    sscanf(line, "CapEff: %llx", &caps) == 1)
+			continue;
+		if (!strncmp(line, "Groups:", 7))
+			ret = cred_parse_groups(line + 7, &cred, groups_out);
+	}
+	fclose(file);
+	if (ret)
+		return ret;
+	cred.has_ipc_owner = caps >> CAP_IPC_OWNER & 1;
+	cred.has_sys_admin = caps >> CAP_SYS_ADMIN & 1;
+	*cred_out = cred;
+	return 0;
+}
+
+/* ---- SEM_UNDO ----------------------------------------------------------- */
+
+static struct undo_set *undo_find(struct dipc_process *p, int32_t id)
+{
+	struct dipc_list *pos;
+
+	dipc_list_for_each(pos, &p->undo) {
+		struct undo_set *set =
+			dipc_container_of(pos, struct undo_set, entry);
+
+		if (set->id == id)
+			return set;
+	}
+	return NULL;
+}
+
+static struct dipc_sem_adj *undo_adj(struct undo_set *set, uint16_t num)
+{
+	unsigned i;
+
+	for (i = 0; i < set->nr; i++)
+		if (set->adj[i].num == num)
+			return &set->adj[i];
+	return NULL;
+}
+
+static int undo_grow(struct undo_set *set, unsigned nr)
+{
+	unsigned room = set->nr + nr;
+	struct dipc_sem_adj *adj;
+
+	if (room <= set->room)
+		return 0;
+	adj = realloc(set->adj, room * sizeof(*adj));
+	if (!adj)
+		return -ENOMEM;
+	set->adj = adj;
+	set->room = room;
+	return 0;
+}
+
+int dipc_process_undo_prepare(struct dipc_process *process, int32_t id,
+			      const struct sembuf *ops, unsigned nr)
+{
+	struct undo_set *set = undo_find(process, id);
+	unsigned i;
+
+	if (!set) {
+		set = calloc(1, sizeof(*set));
+		if (!set)
+			return -ENOMEM;
+		set->id = id;
+		dipc_list_add_tail(&process->undo, &set->entry);
+	}
+	for (i = 0; i < nr; i++) {
+		struct dipc_sem_adj *adj = undo_adj(set, ops[i].sem_num);
+		int sum = (adj ? adj->adj : 0) - ops[i].sem_op;
+
+		if ((ops[i].sem_flg & SEM_UNDO) &&
+		    (sum < -32768 || sum > 32767))
+			return -ERANGE;
+	}
+	return undo_grow(set, nr);
+}
+
+void dipc_process_undo_note(struct dipc_process *process, int32_t id,
+			    const struct sembuf *ops, unsigned nr)
+{
+	struct undo_set *set = undo_find(process, id);
+	unsigned i;
+
+	if (!set)
+		return; /* cleared by a removal in between */
+	for (i = 0; i < nr; i++) {
+		struct dipc_sem_adj *adj;
+
+		if (!(ops[i].sem_flg & SEM_UNDO))
+			continue;
+		adj = undo_adj(set, ops[i].sem_num);
+		if (!adj) {
+			if (undo_grow(set, 1))
+				return;
+			adj = &set->adj[set->nr++];
+			adj->num = ops[i].sem_num;
+			adj->adj = 0;
+		}
+		adj->adj = (int16_t)(adj->adj - ops[i].sem_op);
+	}
+}
+
+void dipc_process_undo_clear(struct dipc_node *node, int32_t id, int num)
+{
+	struct dipc_list *pos;
+
+	dipc_list_for_each(pos, &node->processes) {
+		struct dipc_process *p =
+			dipc_container_of(pos, struct dipc_process, entry);
+		struct undo_set *set = undo_find(p, id);
+		struct dipc_sem_adj *adj;
+
+		if (!set)
+			continue;
+		if (num < 0) {
+			undo_set_free(set);
+			continue;
+		}
+		adj = undo_adj(set, (uint16_t)num);
+		if (adj)
+			adj->adj = 0;
+	}
+}

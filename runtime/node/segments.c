@@ -1,0 +1,551 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Counting. `nattch` in the arena goes up before a client maps and down when
+ * the kernel says that the mapping is gone. `opens` counts nodes: up before
+ * the first use of the home's memory, down when the last page went home. Both
+ * only by atomics, posted in the order in which things happen, so that an
+ * IPC_STAT that follows a shmdt on this node sees it.
+ */
+#include "runtime/node/segments.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/shm.h>
+#include <unistd.h>
+
+#include "runtime/base/log.h"
+#include "runtime/node/pager_uffd.h"
+
+#define DRAIN_NS (2 * DIPC_SEC)
+
+/* A segment whose memory is here. */
+struct home {
+	struct dipc_list entry;
+	int32_t id;
+	struct dipc_home *memory; /* owned */
+};
+
+struct dipc_segments {
+	struct dipc_node *node;	    /* borrowed */
+	struct dipc_pages *pages;   /* owned */
+	struct dipc_spaces *spaces; /* owned */
+	struct dipc_list homes;	    /* struct home */
+	/* opened by an attach that has not returned yet; compared only */
+	const struct dipc_segment *newest;
+	bool is_drained;
+	struct dipc_waitq drained;
+};
+
+struct dipc_pages *dipc_segments_pages(struct dipc_segments *segments)
+{
+	return segments->pages;
+}
+
+struct dipc_spaces *dipc_segments_spaces(struct dipc_segments *segments)
+{
+	return segments->spaces;
+}
+
+/* ---- the object's counters ---------------------------------------------- */
+
+static uint64_t shm_off(struct dipc_fabric *f, int32_t id, size_t field)
+{
+	return dipc_object_off(dipc_fabric_super(f), dipc_id_slot(id)) +
+	       offsetof(struct dipc_arena_object, shm) + field;
+}
+
+#define SHM_OFF(f, id, field)                                                  \
+	shm_off(f, id, offsetof(struct dipc_arena_shm, field))
+
+struct detach_job {
+	struct dipc_node *node;
+	int32_t id;
+	uint32_t pid;
+	bool is_open; /* the node's `opens`, not an attachment */
+};
+
+/* One down; the last one of a removed segment calls the referee. */
+static int detach_count(struct dipc_fabric *f, const struct detach_job *job)
+{
+	uint64_t slot_off =
+		dipc_object_off(dipc_fabric_super(f), dipc_id_slot(job->id));
+	uint64_t counter = job->is_open ? SHM_OFF(f, job->id, opens) :
+					  SHM_OFF(f, job->id, nattch);
+	struct dipc_link *link = dipc_fabric_arena(f);
+	uint64_t now = (uint64_t)dipc_fabric_wall(f);
+	const struct dipc_arena_object *obj;
+	struct dipc_tx tx;
+	int ret;
+
+	ret = dipc_tx_begin(&tx, link, 512);
+	if (ret)
+		return ret;
+	dipc_tx_faa(&tx, dipc_tx_at(link, counter), (uint64_t)-1);
+	if (!job->is_open)
+		dipc_tx_write(&tx, dipc_tx_at(link, SHM_OFF(f, job->id, dtime)),
+			      &now, sizeof(now));
+	obj = dipc_tx_read(&tx, dipc_tx_at(link, slot_off), sizeof(*obj));
+	ret = dipc_tx_run(&tx);
+	if (ret == 0 && job->pid && !job->is_open) {
+		uint64_t pids = (obj->shm.pids & 0xffffffffu) |
+				(uint64_t)job->pid << 32;
+
+		(void)dipc_arena_write(f, SHM_OFF(f, job->id, pids), &pids,
+				       sizeof(pids));
+	}
+	if (ret == 0 && (obj->state & DIPC_OBJECT_REMOVED) &&
+	    obj->shm.nattch == 0 && obj->shm.opens == 0)
+		dipc_fabric_hint_reap(f, dipc_id_slot(job->id));
+	dipc_tx_end(&tx);
+	return ret;
+}
+
+static void detach_fiber(void *arg)
+{
+	struct detach_job *job = arg;
+
+	if (detach_count(job->node->fabric, job))
+		dipc_debug("segment 0x%x: a detach was not counted",
+			   (unsigned)job->id);
+	free(job);
+}
+
+static void detach_start(struct dipc_node *node, int32_t id, uint32_t pid,
+			 bool is_open)
+{
+	struct detach_job *job = malloc(sizeof(*job));
+
+	if (!job)
+		return; /* the count stays too high: a leak, not a danger */
+	job->node = node;
+	job->id = id;
+	job->pid = pid;
+	job->is_open = is_open;
+	if (dipc_fiber_spawn(dipc_loop_sched(node->loop), detach_fiber, job))
+		free(job);
+}
+
+/* One more attachment of a segment that has one: a fork. */
+static void attach_posted(struct dipc_node *node, int32_t id)
+{
+	struct dipc_link *link = dipc_fabric_arena(node->fabric);
+	struct dipc_tx tx;
+
+	if (dipc_tx_begin(&tx, link, 8))
+		return;
+	dipc_tx_faa(&tx, dipc_tx_at(link, SHM_OFF(node->fabric, id, nattch)),
+		    1);
+	(void)dipc_tx_post(&tx);
+}
+
+/* ---- events of the address spaces and the page protocol ----------------- */
+
+static void on_keep(void *arg, enum dipc_keep_kind kind, uint32_t id, int fd)
+{
+	struct dipc_segments *s = arg;
+
+	dipc_keeper_add(s->node->keeper, kind, id, fd);
+}
+
+static void on_unkeep(void *arg, enum dipc_keep_kind kind, uint32_t id)
+{
+	struct dipc_segments *s = arg;
+
+	dipc_keeper_del(s->node->keeper, kind, id);
+}
+
+static void on_attached(void *arg, struct dipc_segment *seg, uint32_t pid,
+			int delta)
+{
+	struct dipc_segments *s = arg;
+
+	if (delta > 0)
+		attach_posted(s->node, dipc_segment_id(seg));
+	else
+		detach_start(s->node, dipc_segment_id(seg), pid, false);
+}
+
+static void on_gone(void *arg, struct dipc_space *space)
+{
+	struct dipc_segments *s = arg;
+	struct dipc_list *pos;
+
+	dipc_list_for_each(pos, &s->node->clients) {
+		struct dipc_client *c =
+			dipc_container_of(pos, struct dipc_client, entry);
+
+		if (c->space == space)
+			c->space = NULL;
+	}
+}
+
+static const struct dipc_spaces_events spaces_events = {
+	.keep = on_keep,
+	.unkeep = on_unkeep,
+	.attached = on_attached,
+	.gone = on_gone,
+};
+
+static int on_pager_create(void *arg, struct dipc_segment *seg,
+			   struct dipc_pager **pager_out)
+{
+	struct dipc_segments *s = arg;
+
+	s->newest = seg;
+	return dipc_pager_uffd_create(s->spaces, seg, pager_out);
+}
+
+static void on_released(void *arg, struct dipc_segment *seg,
+			struct dipc_pager *pager)
+{
+	struct dipc_segments *s = arg;
+
+	dipc_pager_uffd_destroy(pager);
+	detach_start(s->node, dipc_segment_id(seg), 0, true);
+}
+
+static int on_await_fenced(void *arg, unsigned node)
+{
+	struct dipc_segments *s = arg;
+
+	return dipc_node_await_fenced(s->node, node);
+}
+
+static const struct dipc_pages_events pages_events = {
+	.pager_create = on_pager_create,
+	.released = on_released,
+	.await_fenced = on_await_fenced,
+};
+
+/* ---- life --------------------------------------------------------------- */
+
+int dipc_segments_create(struct dipc_node *node)
+{
+	struct dipc_segments *s = calloc(1, sizeof(*s));
+	struct dipc_pages_config config = {
+		.fabric = node->fabric,
+		.hold_ns = node->conf->hold_us * DIPC_USEC,
+		.events = &pages_events,
+		.arg = s,
+	};
+	int ret;
+
+	if (!s)
+		return -ENOMEM;
+	s->node = node;
+	dipc_list_init(&s->homes);
+	dipc_waitq_init(&s->drained);
+	ret = dipc_spaces_create(node->loop, &spaces_events, s, &s->spaces);
+	if (ret)
+		goto err_segments;
+	ret = dipc_pages_create(&config, &s->pages);
+	if (ret)
+		goto err_spaces;
+	node->segments = s;
+	return 0;
+
+err_spaces:
+	dipc_spaces_destroy(s->spaces);
+err_segments:
+	free(s);
+	return ret;
+}
+
+static void drain_fiber(void *arg)
+{
+	struct dipc_segments *s = arg;
+
+	/* modified pages go home before anybody's mapping goes */
+	dipc_pages_stop(s->pages);
+	dipc_spaces_stop(s->spaces);
+	dipc_pages_drain(s->pages);
+	s->is_drained = true;
+	dipc_waitq_wake_all(&s->drained);
+}
+
+void dipc_segments_drain(struct dipc_node *node)
+{
+	struct dipc_segments *s = node->segments;
+
+	if (dipc_fiber_spawn(dipc_loop_sched(node->loop), drain_fiber, s))
+		return;
+	if (dipc_waitq_wait(&s->drained,
+			    dipc_sched_now(dipc_loop_sched(node->loop)) +
+				    DRAIN_NS))
+		dipc_warn("some pages could not be given back in time");
+}
+
+/* ---- homes -------------------------------------------------------------- */
+
+int dipc_segments_home(struct dipc_node *node, int32_t id, uint64_t size)
+{
+	struct dipc_lookup_created created = { .id = id };
+	struct home *home = calloc(1, sizeof(*home));
+	int ret;
+
+	if (!home)
+		return -ENOMEM;
+	home->id = id;
+	ret = dipc_home_create(node->fabric, size, dipc_memory_available(),
+			       &home->memory);
+	created.status = ret;
+	if (ret == 0) {
+		created.dir_addr = home->memory->dir_addr;
+		created.data_addr = home->memory->data_addr;
+		created.rkey = home->memory->rkey;
+		created.nr_pages = (uint32_t)home->memory->nr_pages;
+	}
+	if (ret) {
+		(void)dipc_lookup_created(node->lookup, &created);
+		free(home);
+		return ret;
+	}
+	ret = dipc_lookup_created(node->lookup, &created);
+	if (ret) {
+		dipc_home_destroy(home->memory);
+		free(home);
+		return ret;
+	}
+	dipc_list_add_tail(&node->segments->homes, &home->entry);
+	return 0;
+}
+
+/* Is the object of HOME gone from the arena? -errno: cannot say. */
+static int home_is_over(struct dipc_fabric *f, const struct home *home)
+{
+	uint64_t off = dipc_object_off(dipc_fabric_super(f),
+				       dipc_id_slot(home->id));
+	struct dipc_arena_object obj;
+	int ret = dipc_arena_read(f, off, &obj, sizeof(obj));
+
+	if (ret)
+		return ret;
+	return obj.state == 0 || obj.id != home->id;
+}
+
+void dipc_segments_reap(struct dipc_node *node)
+{
+	struct dipc_list *pos = node->segments->homes.next;
+
+	/* only this fiber takes homes off the list */
+	while (pos != &node->segments->homes) {
+		struct home *home = dipc_container_of(pos, struct home, entry);
+
+		int ret = home_is_over(node->fabric, home);
+
+		pos = pos->next;
+		if (ret <= 0)
+			continue;
+		dipc_list_del(&home->entry);
+		dipc_home_destroy(home->memory);
+		free(home);
+	}
+}
+
+void dipc_segments_evict(struct dipc_node *node, unsigned dead)
+{
+	struct dipc_list *pos;
+
+	dipc_list_for_each(pos, &node->segments->homes) {
+		struct home *home = dipc_container_of(pos, struct home, entry);
+
+		if (dipc_home_evict(home->memory, dead))
+			dipc_error("segment 0x%x keeps traces of dead node %u",
+				   (unsigned)home->id, dead);
+	}
+}
+
+/* ---- attaching ---------------------------------------------------------- */
+
+void dipc_segments_faults(struct dipc_client *client, int fd)
+{
+	struct dipc_sock_msg answer = { .magic = DIPC_LOCAL_MAGIC,
+					.version = DIPC_LOCAL_VERSION,
+					.type = DIPC_SOCK_FAULTS };
+
+	if (fd < 0 || client->space) {
+		if (fd >= 0)
+			close(fd);
+		answer.status = -EINVAL;
+	} else {
+		answer.status = dipc_space_create(
+			client->node->segments->spaces, fd,
+			client->process->pid, &client->space);
+	}
+	dipc_client_reply(client, &answer, NULL, 0);
+}
+
+/*
+ * Count the attachment, then look again: a segment that was freed meanwhile
+ * must not be touched.
+ */
+static int attach_count(struct dipc_fabric *f, int32_t id,
+			struct dipc_arena_object *obj)
+{
+	uint64_t slot_off =
+		dipc_object_off(dipc_fabric_super(f), dipc_id_slot(id));
+	uint64_t now = (uint64_t)dipc_fabric_wall(f);
+	struct dipc_link *link = dipc_fabric_arena(f);
+	struct dipc_tx tx;
+	const void *after;
+	int ret;
+
+	ret = dipc_tx_begin(&tx, link, 512);
+	if (ret)
+		return ret;
+	dipc_tx_faa(&tx, dipc_tx_at(link, SHM_OFF(f, id, nattch)), 1);
+	dipc_tx_faa(&tx, dipc_tx_at(link, SHM_OFF(f, id, opens)), 1);
+	dipc_tx_write(&tx, dipc_tx_at(link, SHM_OFF(f, id, atime)), &now,
+		      sizeof(now));
+	after = dipc_tx_read(&tx, dipc_tx_at(link, slot_off), sizeof(*obj));
+	ret = dipc_tx_run(&tx);
+	if (ret == 0)
+		memcpy(obj, after, sizeof(*obj));
+	dipc_tx_end(&tx);
+	if (ret == 0 && (obj->id != id || (obj->state & DIPC_OBJECT_REMOVED)))
+		ret = -EIDRM;
+	return ret;
+}
+
+/* The kernel's rules for shmat's access. */
+static int attach_allowed(const struct dipc_client *client,
+			  const struct dipc_arena_object *obj, int32_t flags)
+{
+	unsigned want = DIPC_WANT_READ;
+
+	if (!(flags & SHM_RDONLY))
+		want |= DIPC_WANT_WRITE;
+	return dipc_object_allows(obj, &client->cred, want);
+}
+
+/* Open the segment for one more attachment of CLIENT. Fiber. */
+static int attach_open(struct dipc_client *client, int32_t id, int32_t flags,
+		       struct dipc_segment **seg_out)
+{
+	struct dipc_node *node = client->node;
+	struct dipc_arena_object obj;
+	struct dipc_segment *seg;
+	uint64_t pids;
+	int ret;
+
+	ret = dipc_object_read(node->fabric, id, DIPC_KIND_SHM, &obj);
+	if (ret)
+		return ret;
+	ret = attach_allowed(client, &obj, flags);
+	if (ret)
+		return ret;
+	ret = attach_count(node->fabric, id, &obj);
+	if (ret) {
+		detach_start(node, id, 0, false);
+		detach_start(node, id, 0, true);
+		return ret;
+	}
+	ret = dipc_segment_open(node->segments->pages, id, &obj.shm, &seg);
+	if (ret) {
+		detach_start(node, id, 0, false);
+		detach_start(node, id, 0, true);
+		return ret;
+	}
+	/* a node counts once in `opens`, however many attachments it has */
+	if (node->segments->newest == seg)
+		node->segments->newest = NULL;
+	else
+		detach_start(node, id, 0, true);
+	pids = (obj.shm.pids & 0xffffffffu) |
+	       (uint64_t)client->process->pid << 32;
+	(void)dipc_arena_write(node->fabric, SHM_OFF(node->fabric, id, pids),
+			       &pids, sizeof(pids));
+	*seg_out = seg;
+	return 0;
+}
+
+struct attach_job {
+	struct dipc_client *client; /* a reference */
+	int32_t id;
+	int32_t flags;
+};
+
+static void attach_fiber(void *arg)
+{
+	struct attach_job *job = arg;
+	struct dipc_client *client = job->client;
+	struct dipc_sock_msg answer = { .magic = DIPC_LOCAL_MAGIC,
+					.version = DIPC_LOCAL_VERSION,
+					.type = DIPC_SOCK_ATTACH,
+					.id = job->id };
+	struct dipc_segment *seg = NULL;
+	int fd = -1;
+
+	answer.status = attach_open(client, job->id, job->flags, &seg);
+	if (seg) {
+		client->attaching = seg;
+		answer.size = dipc_segment_size(seg);
+		fd = dipc_pager_uffd_fd(dipc_segment_pager(seg),
+					job->flags & SHM_RDONLY);
+	}
+	if (client->is_closed)
+		dipc_segments_forget(client);
+	else
+		dipc_client_reply(client, &answer, &fd, seg ? 1 : 0);
+	free(job);
+	dipc_client_put(client);
+}
+
+void dipc_segments_attach(struct dipc_client *client,
+			  const struct dipc_sock_msg *msg)
+{
+	struct dipc_sock_msg answer = *msg;
+	struct attach_job *job;
+
+	/* a client that asked before and never mapped */
+	dipc_segments_forget(client);
+	job = malloc(sizeof(*job));
+	if (!job)
+		goto err_answer;
+	job->client = client;
+	job->id = msg->id;
+	job->flags = msg->flags;
+	dipc_client_get(client);
+	if (dipc_fiber_spawn(dipc_loop_sched(client->node->loop), attach_fiber,
+			     job) == 0)
+		return;
+	dipc_client_put(client);
+	free(job);
+err_answer:
+	answer.status = -ENOMEM;
+	dipc_client_reply(client, &answer, NULL, 0);
+}
+
+void dipc_segments_mapped(struct dipc_client *client,
+			  const struct dipc_sock_msg *msg)
+{
+	struct dipc_segment *seg = client->attaching;
+	struct dipc_sock_msg answer = *msg;
+
+	if (!seg || !client->space || dipc_segment_id(seg) != msg->id) {
+		answer.status = -EINVAL;
+		dipc_client_reply(client, &answer, NULL, 0);
+		return;
+	}
+	answer.status = dipc_space_map(client->space, seg, msg->addr, msg->size,
+				       msg->flags & SHM_RDONLY);
+	if (answer.status) {
+		dipc_segments_forget(client);
+	} else {
+		client->attaching = NULL;
+		dipc_segment_put(seg); /* the attachment has its own */
+	}
+	dipc_client_reply(client, &answer, NULL, 0);
+}
+
+void dipc_segments_forget(struct dipc_client *client)
+{
+	struct dipc_segment *seg = client->attaching;
+
+	if (!seg)
+		return;
+	client->attaching = NULL;
+	detach_start(client->node, dipc_segment_id(seg), 0, false);
+	dipc_segment_put(seg);
+}

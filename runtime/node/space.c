@@ -1,0 +1,542 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "runtime/node/space.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <sys/epoll.h>
+#include <unistd.h>
+
+#include "runtime/base/log.h"
+#include "runtime/node/space_private.h"
+#include "runtime/node/uffd.h"
+
+#define FEATURES                                                               \
+	((uint64_t)(UFFD_FEATURE_MISSING_SHMEM |                               \
+		    UFFD_FEATURE_WP_HUGETLBFS_SHMEM |                          \
+		    UFFD_FEATURE_PAGEFAULT_FLAG_WP | UFFD_FEATURE_EVENT_FORK | \
+		    UFFD_FEATURE_EVENT_REMAP | UFFD_FEATURE_EVENT_UNMAP |      \
+		    UFFD_FEATURE_EVENT_REMOVE))
+
+#define EVENT_BATCH 16u
+/* Batches read in one round of the loop, so that others get their turn. */
+#define EVENT_ROUNDS 8u
+
+#define PAGE_MASK (DIPC_PAGE_SIZE - 1ull)
+
+/* ---- ends --------------------------------------------------------------- */
+
+static uint64_t spaces_now(struct dipc_spaces *spaces)
+{
+	return dipc_sched_now(dipc_loop_sched(spaces->loop));
+}
+
+static void spaces_want_reap(struct dipc_spaces *spaces)
+{
+	dipc_timer_set(dipc_loop_sched(spaces->loop), &spaces->reap,
+		       spaces_now(spaces));
+}
+
+void dipc_map_set_gone(struct map *map)
+{
+	map->is_gone = true;
+	spaces_want_reap(map->space->spaces);
+}
+
+void dipc_space_set_dead(struct dipc_space *space)
+{
+	struct dipc_list *pos;
+
+	if (space->is_dead)
+		return;
+	space->is_dead = true;
+	dipc_list_for_each (pos, &space->maps)
+		dipc_container_of(pos, struct map, in_space)->is_gone = true;
+	spaces_want_reap(space->spaces);
+}
+
+static void map_free(struct map *map)
+{
+	struct dipc_spaces *spaces = map->space->spaces;
+	struct attach *attach = map->attach;
+
+	dipc_list_del(&map->in_space);
+	dipc_list_del(&map->in_pager);
+	free(map);
+	if (--attach->nr_maps)
+		return;
+	if (spaces->events->attached && !attach->is_silent)
+		spaces->events->attached(spaces->arg, attach->seg, attach->pid,
+					 -1);
+	dipc_segment_put(attach->seg);
+	free(attach);
+}
+
+static void space_free(struct dipc_space *space)
+{
+	struct dipc_spaces *spaces = space->spaces;
+
+	if (spaces->events->gone)
+		spaces->events->gone(spaces->arg, space);
+	dipc_loop_unwatch(spaces->loop, &space->watch);
+	if (spaces->events->unkeep)
+		spaces->events->unkeep(spaces->arg, DIPC_KEEP_FAULTS,
+				       space->id);
+	close(space->watch.fd);
+	dipc_list_del(&space->node);
+	spaces->counters.nr_spaces--;
+	free(space);
+}
+
+static void spaces_reap(struct dipc_timer *timer)
+{
+	struct dipc_spaces *spaces =
+		dipc_container_of(timer, struct dipc_spaces, reap);
+	struct dipc_list *pos, *tmp, *mpos, *mtmp;
+
+	dipc_list_for_each_safe (pos, tmp, &spaces->spaces) {
+		struct dipc_space *space =
+			dipc_container_of(pos, struct dipc_space, node);
+
+		dipc_list_for_each_safe (mpos, mtmp, &space->maps) {
+			struct map *map =
+				dipc_container_of(mpos, struct map, in_space);
+
+			if (map->is_gone)
+				map_free(map);
+		}
+		if (space->is_dead)
+			space_free(space);
+	}
+}
+
+/* ---- mappings ----------------------------------------------------------- */
+
+static struct map *space_find(struct dipc_space *space, uint64_t addr)
+{
+	struct dipc_list *pos;
+
+	dipc_list_for_each (pos, &space->maps) {
+		struct map *map = dipc_container_of(pos, struct map, in_space);
+
+		if (!map->is_gone && addr >= map->addr &&
+		    addr - map->addr < map->nr * DIPC_PAGE_SIZE)
+			return map;
+	}
+	return NULL;
+}
+
+/* Let a mapping end at ADDR, where one goes on beyond. */
+static void space_split(struct dipc_space *space, uint64_t addr)
+{
+	struct map *map = space_find(space, addr);
+	uint64_t head;
+
+	if (!map || map->addr == addr)
+		return;
+	head = (addr - map->addr) / DIPC_PAGE_SIZE;
+	if (dipc_map_clone(map, addr, map->first + head, map->nr - head))
+		map->nr = head;
+}
+
+/* ---- events ------------------------------------------------------------- */
+
+static void on_unmap(struct dipc_space *space, uint64_t start, uint64_t end)
+{
+	struct dipc_list *pos;
+
+	space_split(space, start);
+	space_split(space, end);
+	dipc_list_for_each (pos, &space->maps) {
+		struct map *map = dipc_container_of(pos, struct map, in_space);
+
+		if (!map->is_gone && map->addr >= start && map->addr < end)
+			dipc_map_set_gone(map);
+	}
+}
+
+static void on_remap(struct dipc_space *space, uint64_t from, uint64_t to,
+		     uint64_t len)
+{
+	struct dipc_list *pos;
+	struct map *map;
+
+	if (len == 0) {
+		/* old size 0: a second mapping, of a length we do not learn */
+		map = space_find(space, from);
+		if (!map)
+			return;
+		from = (from - map->addr) / DIPC_PAGE_SIZE;
+		map = dipc_map_clone(map, to, map->first + from,
+				     map->nr - from);
+		if (map)
+			(void)dipc_uffd_pager_protect_new(map->pager, map);
+		return;
+	}
+	space_split(space, from);
+	space_split(space, from + len);
+	dipc_list_for_each (pos, &space->maps) {
+		map = dipc_container_of(pos, struct map, in_space);
+		if (!map->is_gone && map->addr >= from &&
+		    map->addr < from + len)
+			map->addr += to - from;
+	}
+}
+
+/*
+ * A fault that no mapping of ours explains. Mostly it was unmapped or moved
+ * just now, and the program finds out by itself. If it is something else that
+ * was passed off as a segment, the fault must not come again and again.
+ */
+static void on_stray_fault(struct dipc_space *space, uint64_t addr)
+{
+	int fd = space->watch.fd;
+
+	dipc_debug("process %u: fault at an unknown address", space->pid);
+	if (!space->can_poison || dipc_uffd_poison(fd, addr, DIPC_PAGE_SIZE))
+		dipc_uffd_unregister(fd, addr, DIPC_PAGE_SIZE);
+	dipc_uffd_wake(fd, addr, DIPC_PAGE_SIZE);
+}
+
+static void on_fault(struct dipc_space *space, uint64_t addr, uint64_t flags)
+{
+	struct map *map;
+	bool is_write;
+
+	addr &= ~PAGE_MASK;
+	map = space_find(space, addr);
+	if (!map) {
+		on_stray_fault(space, addr);
+		return;
+	}
+	is_write = flags & (UFFD_PAGEFAULT_FLAG_WRITE | UFFD_PAGEFAULT_FLAG_WP);
+	if (map->attach->is_readonly)
+		is_write = false; /* of its private copy */
+	/* -EAGAIN: no room to remember it; woken, it comes again */
+	if (dipc_pages_fault(map->attach->seg,
+			     map->first + (addr - map->addr) / DIPC_PAGE_SIZE,
+			     is_write, space->id))
+		dipc_uffd_wake(space->watch.fd, addr, DIPC_PAGE_SIZE);
+}
+
+static void on_event_fork(struct dipc_space *parent, int uffd);
+
+void dipc_space_event(struct dipc_space *space, const struct uffd_msg *msg)
+{
+	if (msg->event == UFFD_EVENT_PAGEFAULT) {
+		on_fault(space, msg->arg.pagefault.address,
+			 msg->arg.pagefault.flags);
+		return;
+	}
+	space->spaces->counters.nr_events++;
+	switch (msg->event) {
+	case UFFD_EVENT_FORK:
+		on_event_fork(space, (int)msg->arg.fork.ufd);
+		break;
+	case UFFD_EVENT_REMAP:
+		on_remap(space, msg->arg.remap.from, msg->arg.remap.to,
+			 msg->arg.remap.len);
+		break;
+	case UFFD_EVENT_UNMAP:
+		on_unmap(space, msg->arg.remove.start, msg->arg.remove.end);
+		break;
+	case UFFD_EVENT_REMOVE:
+		/*
+		 * Markers stay, and a page that is gone from the memfd is
+		 * noticed at the next fault there: see pager resolve().
+		 */
+		break;
+	default:
+		dipc_warn("unknown event 0x%x of process %u", msg->event,
+			  space->pid);
+		break;
+	}
+}
+
+/* E.g. EMFILE for a fork's descriptor: the fork waits until we can. */
+static void space_complain(struct dipc_space *space)
+{
+	if (!space->has_complained)
+		dipc_error("events of process %u cannot be read: %m",
+			   space->pid);
+	space->has_complained = true;
+}
+
+static void space_readable(struct dipc_watch *watch, uint32_t events)
+{
+	struct dipc_space *space =
+		dipc_container_of(watch, struct dipc_space, watch);
+	struct uffd_msg msg[EVENT_BATCH];
+	unsigned round, i, nr;
+	ssize_t n;
+
+	(void)events;
+	for (round = 0; round < EVENT_ROUNDS && !space->is_dead; round++) {
+		n = read(watch->fd, msg, sizeof(msg));
+		if (n <= 0) {
+			if (n < 0 && errno != EAGAIN && errno != EINTR)
+				space_complain(space);
+			return;
+		}
+		nr = (unsigned)((size_t)n / sizeof(msg[0]));
+		for (i = 0; i < nr; i++)
+			dipc_space_event(space, &msg[i]);
+		if (nr < EVENT_BATCH)
+			return;
+	}
+}
+
+/* ---- spaces ------------------------------------------------------------- */
+
+/* Owns UFFD from here on, which is ready for events. */
+static int space_new(struct dipc_spaces *spaces, int uffd, uint32_t pid,
+		     bool can_poison, struct dipc_space **space_out)
+{
+	struct dipc_space *space = calloc(1, sizeof(*space));
+	int flags = fcntl(uffd, F_GETFL);
+	int ret = -ENOMEM;
+
+	if (!space)
+		goto err_uffd;
+	space->spaces = spaces;
+	space->pid = pid;
+	space->id = ++spaces->last_id;
+	space->can_poison = can_poison;
+	space->watch.fd = uffd;
+	space->watch.fn = space_readable;
+	dipc_list_init(&space->maps);
+	if (flags < 0 || fcntl(uffd, F_SETFL, flags | O_NONBLOCK)) {
+		ret = -errno;
+		goto err_space;
+	}
+	if (spaces->events->keep)
+		spaces->events->keep(spaces->arg, DIPC_KEEP_FAULTS, space->id,
+				     uffd);
+	ret = dipc_loop_watch(spaces->loop, &space->watch, EPOLLIN);
+	if (ret)
+		goto err_keep;
+	dipc_list_add_tail(&spaces->spaces, &space->node);
+	spaces->counters.nr_spaces++;
+	*space_out = space;
+	return 0;
+
+err_keep:
+	if (spaces->events->unkeep)
+		spaces->events->unkeep(spaces->arg, DIPC_KEEP_FAULTS,
+				       space->id);
+err_space:
+	free(space);
+err_uffd:
+	close(uffd);
+	return ret;
+}
+
+int dipc_space_create(struct dipc_spaces *spaces, int uffd, uint32_t pid,
+		      struct dipc_space **space_out)
+{
+	bool can_poison = true;
+	int ret;
+
+	/* a refusal settles nothing, so it may be asked again with less */
+	ret = dipc_uffd_api(uffd, FEATURES | UFFD_FEATURE_POISON);
+	if (ret == -EINVAL) {
+		can_poison = false;
+		ret = dipc_uffd_api(uffd, FEATURES);
+	}
+	if (ret) {
+		close(uffd);
+		return ret == -ENOTTY ? -EINVAL : ret;
+	}
+	return space_new(spaces, uffd, pid, can_poison, space_out);
+}
+
+uint32_t dipc_space_pid(const struct dipc_space *space)
+{
+	return space->pid;
+}
+
+/* ---- fork --------------------------------------------------------------- */
+
+/* A child's attachment like PARENT's, made at its first piece. */
+static struct attach *attach_copy(struct dipc_spaces *spaces,
+				  struct attach *parent)
+{
+	struct attach *copy = parent->copy;
+
+	if (copy)
+		return copy;
+	copy = calloc(1, sizeof(*copy));
+	if (!copy)
+		return NULL;
+	copy->seg = parent->seg;
+	copy->is_readonly = parent->is_readonly;
+	dipc_segment_get(copy->seg);
+	parent->copy = copy;
+	if (spaces->events->attached)
+		spaces->events->attached(spaces->arg, copy->seg, 0, 1);
+	return copy;
+}
+
+static int fork_copy_maps(struct dipc_space *child, struct dipc_space *parent)
+{
+	struct dipc_list *pos;
+	struct attach *attach;
+	struct map *copy;
+
+	dipc_list_for_each (pos, &parent->maps) {
+		struct map *map = dipc_container_of(pos, struct map, in_space);
+
+		if (map->is_gone)
+			continue;
+		attach = attach_copy(child->spaces, map->attach);
+		copy = attach ? dipc_map_new(child, attach, map->pager) : NULL;
+		if (!copy)
+			return -ENOMEM;
+		copy->addr = map->addr;
+		copy->first = map->first;
+		copy->nr = map->nr;
+	}
+	return 0;
+}
+
+static void on_event_fork(struct dipc_space *parent, int uffd)
+{
+	struct dipc_space *child;
+	struct dipc_list *pos;
+	int ret;
+
+	ret = space_new(parent->spaces, uffd, 0, parent->can_poison, &child);
+	if (ret == 0)
+		ret = fork_copy_maps(child, parent);
+	dipc_list_for_each (pos, &parent->maps) {
+		struct map *map = dipc_container_of(pos, struct map, in_space);
+
+		map->attach->copy = NULL;
+		/* a child that we cannot follow would read zeros */
+		if (ret)
+			map->pager->base.ops->kill(&map->pager->base);
+	}
+	if (ret)
+		dipc_error("cannot follow a fork of process %u: error %d",
+			   parent->pid, -ret);
+}
+
+/* ---- attaching ---------------------------------------------------------- */
+
+int dipc_space_map(struct dipc_space *space, struct dipc_segment *seg,
+		   uint64_t addr, uint64_t len, bool is_readonly)
+{
+	struct uffd_pager *p = dipc_uffd_pager(dipc_segment_pager(seg));
+	struct attach *attach;
+	struct map *map;
+	int ret;
+
+	if (space->is_dead)
+		return -ESRCH;
+	len = (len + PAGE_MASK) & ~PAGE_MASK;
+	if (!len || addr & PAGE_MASK || addr + len < addr ||
+	    len / DIPC_PAGE_SIZE != p->nr_pages || space_find(space, addr) ||
+	    space_find(space, addr + len - DIPC_PAGE_SIZE))
+		return -EINVAL;
+	attach = calloc(1, sizeof(*attach));
+	if (!attach)
+		return -ENOMEM;
+	attach->seg = seg;
+	attach->pid = space->pid;
+	attach->is_readonly = is_readonly;
+	ret = dipc_uffd_register(space->watch.fd, addr, len, !is_readonly);
+	if (ret)
+		goto err_attach;
+	map = dipc_map_new(space, attach, p);
+	if (!map) {
+		ret = -ENOMEM;
+		goto err_register;
+	}
+	map->addr = addr;
+	map->nr = p->nr_pages;
+	dipc_segment_get(seg);
+	ret = dipc_uffd_pager_protect_new(p, map);
+	if (ret == 0 && map->is_gone)
+		ret = -ESRCH; /* unmapped again, or the process died */
+	if (ret) {
+		/* ends as any attachment does, but was never counted */
+		attach->is_silent = true;
+		on_unmap(space, addr, addr + len);
+	}
+	return ret;
+
+err_register:
+	dipc_uffd_unregister(space->watch.fd, addr, len);
+err_attach:
+	free(attach);
+	if (ret == -ESRCH)
+		dipc_space_set_dead(space);
+	return ret;
+}
+
+/* ---- all of them -------------------------------------------------------- */
+
+void dipc_spaces_sweep(struct dipc_spaces *spaces)
+{
+	struct dipc_list *pos;
+
+	dipc_list_for_each (pos, &spaces->spaces) {
+		struct dipc_space *space =
+			dipc_container_of(pos, struct dipc_space, node);
+
+		if (!space->is_dead &&
+		    dipc_uffd_probe(space->watch.fd) == -ESRCH)
+			dipc_space_set_dead(space);
+	}
+}
+
+int dipc_spaces_create(struct dipc_loop *loop,
+		       const struct dipc_spaces_events *events, void *arg,
+		       struct dipc_spaces **spaces_out)
+{
+	struct dipc_spaces *spaces = calloc(1, sizeof(*spaces));
+
+	if (!spaces)
+		return -ENOMEM;
+	spaces->nr_refs = 1;
+	spaces->loop = loop;
+	spaces->events = events;
+	spaces->arg = arg;
+	dipc_list_init(&spaces->spaces);
+	dipc_timer_init(&spaces->reap, spaces_reap);
+	*spaces_out = spaces;
+	return 0;
+}
+
+void dipc_spaces_stop(struct dipc_spaces *spaces)
+{
+	struct dipc_list *pos;
+
+	dipc_list_for_each (pos, &spaces->spaces)
+		dipc_space_set_dead(
+			dipc_container_of(pos, struct dipc_space, node));
+	spaces_reap(&spaces->reap);
+}
+
+void dipc_spaces_put(struct dipc_spaces *spaces)
+{
+	assert(spaces->nr_refs);
+	if (--spaces->nr_refs == 0)
+		free(spaces);
+}
+
+void dipc_spaces_destroy(struct dipc_spaces *spaces)
+{
+	if (!spaces)
+		return;
+	dipc_spaces_stop(spaces);
+	dipc_timer_cancel(&spaces->reap);
+	dipc_spaces_put(spaces);
+}
+
+const struct dipc_spaces_counters *
+dipc_spaces_counters(const struct dipc_spaces *spaces)
+{
+	return &spaces->counters;
+}

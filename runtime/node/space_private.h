@@ -1,0 +1,106 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Shared by space.c, space_map.c and pager_uffd.c only.
+ *
+ * Lists under iteration. An ioctl that meets a waiting event reads it and goes
+ * on; so a list of mappings may change while it is being walked. Entries are
+ * therefore only ever added at the tail, and only marked as gone: reap(), a
+ * timer's callback and so never inside a walk, takes them off.
+ */
+#ifndef DIPC_NODE_SPACE_PRIVATE_H
+#define DIPC_NODE_SPACE_PRIVATE_H
+
+#include <linux/userfaultfd.h>
+
+#include "runtime/node/space.h"
+#include "runtime/protocol/pages.h"
+
+#define BLOCK_PAGES 512u /* 2 MiB: one page of page table entries */
+
+struct dipc_spaces {
+	struct dipc_loop *loop; /* borrowed */
+	const struct dipc_spaces_events *events;
+	void *arg;
+	struct dipc_list spaces;
+	struct dipc_timer reap;
+	struct dipc_spaces_counters counters;
+	uint32_t last_id;
+	unsigned nr_refs; /* the creator, and every pager */
+};
+
+struct dipc_space {
+	struct dipc_list node; /* spaces->spaces */
+	struct dipc_spaces *spaces;
+	struct dipc_watch watch; /* the userfaultfd; owned */
+	struct dipc_list maps;   /* struct map, by in_space */
+	uint32_t id;             /* what protocols call WHO */
+	uint32_t pid;
+	bool can_poison;
+	bool is_dead; /* an ioctl said ESRCH */
+	bool has_complained;
+};
+
+/* One shmat; lives as long as a piece of it. */
+struct attach {
+	struct dipc_segment *seg; /* a reference */
+	struct attach *copy;      /* during a fork: the child's */
+	uint32_t pid;
+	unsigned nr_maps;
+	bool is_readonly;
+	bool is_silent; /* its end is not told */
+};
+
+/* A piece of an attachment: contiguous, page aligned. */
+struct map {
+	struct dipc_list in_space;
+	struct dipc_list in_pager;
+	struct dipc_space *space;
+	struct uffd_pager *pager;
+	struct attach *attach;
+	uint64_t addr;
+	uint64_t first; /* page of the segment at addr */
+	uint64_t nr;    /* pages */
+	bool is_gone;
+};
+
+struct uffd_pager {
+	struct dipc_pager base;
+	struct dipc_segment *seg; /* borrowed, outlives us */
+	struct dipc_spaces *spaces;
+	struct dipc_list maps; /* struct map, by in_pager */
+	uint64_t *populated;   /* owned; a bit a block */
+	uint64_t nr_pages;
+	uint32_t id;
+	int memfd;
+	int rofd;
+	bool is_dead;
+};
+
+/* space.c */
+void dipc_space_event(struct dipc_space *space, const struct uffd_msg *msg);
+void dipc_space_set_dead(struct dipc_space *space);
+void dipc_map_set_gone(struct map *map);
+void dipc_spaces_put(struct dipc_spaces *spaces);
+
+/* space_map.c */
+struct map *dipc_map_new(struct dipc_space *space, struct attach *attach,
+			 struct uffd_pager *pager);
+/* A new piece of MAP's attachment. NULL: no memory, the segment is killed. */
+struct map *dipc_map_clone(struct map *map, uint64_t addr, uint64_t first,
+			   uint64_t nr);
+/* Write-protect (ON) or not what MAP has of NR pages from FIRST on. 0; -errno:
+   the protection is not what it should be. */
+int dipc_map_protect(struct map *map, uint64_t first, uint64_t nr, bool on);
+void dipc_map_wake(struct map *map, uint64_t first, uint64_t nr);
+/* UFFDIO_COPY. 0 or -errno; -ENOENT: it cannot be done through this one. */
+int dipc_map_copy(struct map *map, uint64_t page, const void *data, bool wp);
+int dipc_map_poison(struct map *map, uint64_t page);
+/* Does MAP live and show PAGE? */
+bool dipc_map_has(const struct map *map, uint64_t page);
+
+/* pager_uffd.c */
+struct uffd_pager *dipc_uffd_pager(struct dipc_pager *pager);
+/* Write-protect what is populated in a new MAP. */
+int dipc_uffd_pager_protect_new(struct uffd_pager *p, struct map *map);
+
+#endif
