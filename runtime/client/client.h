@@ -1,0 +1,116 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The client library's own pieces. Inside, functions return 0 or more, or
+ * -errno; only the interposed symbols turn that into -1 and errno
+ * (boundary.c). README.md has what fork, dlopen and re-entry mean here.
+ */
+#ifndef DIPC_CLIENT_CLIENT_H
+#define DIPC_CLIENT_CLIENT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "runtime/base/local.h"
+
+/* Everything is hidden but the interposed symbols, which the map lists too. */
+#define DIPC_EXPORT __attribute__((visibility("default")))
+
+struct sembuf;
+struct timespec;
+struct shmid_ds;
+struct msqid_ds;
+
+/* ---- real.c: the functions we stand in front of -------------------------- */
+
+struct dipc_real {
+	int (*shmget)(key_t, size_t, int);
+	void *(*shmat)(int, const void *, int);
+	int (*shmdt)(const void *);
+	int (*shmctl)(int, int, struct shmid_ds *);
+	int (*semget)(key_t, int, int);
+	int (*semop)(int, struct sembuf *, size_t);
+	int (*semtimedop)(int, struct sembuf *, size_t,
+			  const struct timespec *);
+	int (*semctl)(int, int, int, ...);
+	int (*msgget)(key_t, int);
+	int (*msgsnd)(int, const void *, size_t, int);
+	ssize_t (*msgrcv)(int, void *, size_t, long, int);
+	int (*msgctl)(int, int, struct msqid_ds *);
+};
+
+const struct dipc_real *dipc_real(void);
+
+/* ---- keys.c ------------------------------------------------------------- */
+
+/* Is an object asked for with KEY and FLAGS to be distributed? */
+bool dipc_keys_match(key_t key, int flags, bool is_shm);
+
+/* ---- conn.c: this process's connection to dipcd -------------------------- */
+
+/*
+ * Where calls on distributed objects go, decided at the first one and kept:
+ * 1 dipcd; 0 the kernel (no dipcd on this machine); -ENOLINK dipcd is there
+ * but does not answer (said once on stderr).
+ */
+int dipc_conn_use(void);
+
+/* Valid until fork; NULL fields never after dipc_conn_use() gave 1. */
+struct dipc_client_conn {
+	struct dipc_area *area;
+	const struct dipc_engine_page *engine;
+};
+const struct dipc_client_conn *dipc_client_conn(void);
+/* Ring the engine's bell, if it sleeps. */
+void dipc_conn_ring(void);
+/* Is dipcd still there? */
+bool dipc_conn_is_alive(void);
+
+/*
+ * One question and its answer on the socket. FD_IN: -1 or a descriptor to
+ * send; *FD_OUT (may be NULL): the one that came, or -1. 0 or -errno; the
+ * answer's status is the caller's to look at. Called with the lock held.
+ */
+int dipc_conn_ask(const struct dipc_sock_msg *question, int fd_in,
+		  struct dipc_sock_msg *answer, int *fd_out);
+/* Guards the socket and shm.c's table; held over fork. */
+void dipc_conn_lock(void);
+void dipc_conn_unlock(void);
+/* This connection's userfaultfd has been handed over: do it once. With lock. */
+int dipc_conn_need_faults(void);
+/* One line on stderr; at most once for each WHAT (a string constant). */
+void dipc_conn_complain(const char *what);
+
+/* ---- slot.c: calls ------------------------------------------------------- */
+
+struct dipc_slot_call {
+	enum dipc_local_call call;
+	union dipc_call_args args;
+	const void *in; /* payload of the request, IN_LEN bytes */
+	size_t in_len;
+	void *out; /* where the answer's payload goes, room for OUT_MAX */
+	size_t out_max;
+	size_t out_len; /* answer */
+	int64_t type;	/* answer of msgrcv */
+	bool is_interruptible;
+};
+
+/* The call's result, or -errno (-ENOLINK: dipcd is gone). */
+int64_t dipc_slot_run(struct dipc_slot_call *call);
+
+/* ---- boundary.c ---------------------------------------------------------- */
+
+/* The only place where -errno becomes errno. Leaves errno alone on success. */
+long dipc_posix_ret(int64_t ret);
+/*
+ * Is ID one of dipcd's? Kernel identifiers never are; with no dipcd nothing
+ * is. -ENOLINK as dipc_conn_use().
+ */
+int dipc_id_is_ours(int id);
+/* A *get call: > 0 and the id in the answer; see dipc_conn_use() for 0. */
+int64_t dipc_get(enum dipc_local_call call, key_t key, uint64_t size, int flags);
+/* IPC_STAT into STAT, or IPC_SET from it, or IPC_RMID (STAT NULL). */
+int64_t dipc_ctl(enum dipc_local_call call, int id, int cmd, struct dipc_stat *stat);
+
+#endif

@@ -1,0 +1,146 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "runtime/client/client.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/ipc.h>
+#include <sys/msg.h>
+
+DIPC_EXPORT int msgget(key_t key, int flags)
+{
+	int use;
+
+	if (!dipc_keys_match(key, flags, false))
+		return dipc_real()->msgget(key, flags);
+	use = dipc_conn_use();
+	if (use == 0)
+		return dipc_real()->msgget(key, flags);
+	if (use < 0)
+		return (int)dipc_posix_ret(use);
+	return (int)dipc_posix_ret(dipc_get(DIPC_CALL_MSGGET, key, 0, flags));
+}
+
+static int64_t msg_send(int id, const void *msgp, size_t size, int flags)
+{
+	struct dipc_slot_call c = { .call = DIPC_CALL_MSGSND,
+				    .is_interruptible = true };
+	long type;
+
+	if (size > DIPC_SLOT_PAYLOAD)
+		return -EINVAL; /* beyond any msgmax */
+	memcpy(&type, msgp, sizeof(type));
+	if (type < 1)
+		return -EINVAL;
+	c.args.msg.id = id;
+	c.args.msg.flags = flags;
+	c.args.msg.type = type;
+	c.args.msg.size = size;
+	c.in = (const char *)msgp + sizeof(type);
+	c.in_len = size;
+	return dipc_slot_run(&c);
+}
+
+DIPC_EXPORT int msgsnd(int id, const void *msgp, size_t size, int flags)
+{
+	int ours = dipc_id_is_ours(id);
+
+	if (ours == 0)
+		return dipc_real()->msgsnd(id, msgp, size, flags);
+	if (ours < 0)
+		return (int)dipc_posix_ret(ours);
+	return (int)dipc_posix_ret(msg_send(id, msgp, size, flags));
+}
+
+static int64_t msg_receive(int id, void *msgp, size_t size, long type,
+			   int flags)
+{
+	struct dipc_slot_call c = { .call = DIPC_CALL_MSGRCV,
+				    .is_interruptible = true };
+	int64_t ret;
+	long got;
+
+	if ((ssize_t)size < 0)
+		return -EINVAL;
+	c.args.msg.id = id;
+	c.args.msg.flags = flags;
+	c.args.msg.type = type;
+	c.args.msg.size = size;
+	c.out = (char *)msgp + sizeof(got);
+	c.out_max = size;
+	ret = dipc_slot_run(&c);
+	if (ret < 0)
+		return ret;
+	got = (long)c.type;
+	memcpy(msgp, &got, sizeof(got));
+	return ret;
+}
+
+DIPC_EXPORT ssize_t msgrcv(int id, void *msgp, size_t size, long type, int flags)
+{
+	int ours = dipc_id_is_ours(id);
+
+	if (ours == 0)
+		return dipc_real()->msgrcv(id, msgp, size, type, flags);
+	if (ours < 0)
+		return dipc_posix_ret(ours);
+	return dipc_posix_ret(msg_receive(id, msgp, size, type, flags));
+}
+
+static int64_t msg_stat(int id, struct msqid_ds *ds)
+{
+	struct dipc_stat stat = { 0 };
+	int64_t ret = dipc_ctl(DIPC_CALL_MSGCTL, id, IPC_STAT, &stat);
+
+	if (ret < 0)
+		return ret;
+	memset(ds, 0, sizeof(*ds));
+	ds->msg_perm.__key = stat.key;
+	ds->msg_perm.uid = stat.uid;
+	ds->msg_perm.gid = stat.gid;
+	ds->msg_perm.cuid = stat.cuid;
+	ds->msg_perm.cgid = stat.cgid;
+	ds->msg_perm.mode = stat.mode & 0777;
+	ds->msg_perm.__seq = (unsigned short)stat.seq;
+	ds->msg_stime = stat.time1;
+	ds->msg_rtime = stat.time2;
+	ds->msg_ctime = stat.ctime;
+	ds->__msg_cbytes = stat.bytes;
+	ds->msg_qnum = stat.count;
+	ds->msg_qbytes = stat.size;
+	ds->msg_lspid = stat.pid1;
+	ds->msg_lrpid = stat.pid2;
+	return 0;
+}
+
+static int64_t msg_set(int id, const struct msqid_ds *ds)
+{
+	struct dipc_stat stat = { .uid = ds->msg_perm.uid,
+				  .gid = ds->msg_perm.gid,
+				  .mode = ds->msg_perm.mode & 0777,
+				  .size = ds->msg_qbytes };
+
+	return dipc_ctl(DIPC_CALL_MSGCTL, id, IPC_SET, &stat);
+}
+
+static int64_t msg_ctl(int id, int cmd, struct msqid_ds *ds)
+{
+	switch (cmd) {
+	case IPC_STAT:
+		return msg_stat(id, ds);
+	case IPC_SET:
+		return msg_set(id, ds);
+	default:
+		return dipc_ctl(DIPC_CALL_MSGCTL, id, cmd, NULL);
+	}
+}
+
+DIPC_EXPORT int msgctl(int id, int cmd, struct msqid_ds *ds)
+{
+	int ours = dipc_id_is_ours(id);
+
+	if (ours == 0)
+		return dipc_real()->msgctl(id, cmd, ds);
+	if (ours < 0)
+		return (int)dipc_posix_ret(ours);
+	return (int)dipc_posix_ret(msg_ctl(id, cmd, ds));
+}

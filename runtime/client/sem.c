@@ -1,0 +1,178 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "runtime/client/client.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <string.h>
+#include <sys/ipc.h>
+#include <sys/sem.h>
+
+union semun {
+	int val;
+	struct semid_ds *buf;
+	unsigned short *array;
+	struct seminfo *info;
+	void *any;
+};
+
+DIPC_EXPORT int semget(key_t key, int nsems, int flags)
+{
+	int use;
+
+	if (!dipc_keys_match(key, flags, false))
+		return dipc_real()->semget(key, nsems, flags);
+	use = dipc_conn_use();
+	if (use == 0)
+		return dipc_real()->semget(key, nsems, flags);
+	if (use < 0)
+		return (int)dipc_posix_ret(use);
+	if (nsems < 0)
+		return (int)dipc_posix_ret(-EINVAL);
+	return (int)dipc_posix_ret(
+		dipc_get(DIPC_CALL_SEMGET, key, (uint64_t)nsems, flags));
+}
+
+static int64_t sem_op(int id, struct sembuf *ops, size_t nr,
+		      const struct timespec *timeout)
+{
+	struct dipc_slot_call c = { .call = DIPC_CALL_SEMOP,
+				    .is_interruptible = true };
+
+	if (nr == 0)
+		return -EINVAL;
+	if (nr > DIPC_SLOT_PAYLOAD / sizeof(*ops))
+		return -E2BIG;
+	c.args.semop.id = id;
+	c.args.semop.nr = (uint32_t)nr;
+	c.args.semop.timeout_ns = UINT64_MAX;
+	if (timeout) {
+		if (timeout->tv_sec < 0 || timeout->tv_nsec < 0 ||
+		    timeout->tv_nsec >= 1000000000)
+			return -EINVAL;
+		c.args.semop.timeout_ns =
+			timeout->tv_sec > 3000000000 ?
+				UINT64_MAX :
+				(uint64_t)timeout->tv_sec * 1000000000u +
+					(uint64_t)timeout->tv_nsec;
+	}
+	c.in = ops;
+	c.in_len = nr * sizeof(*ops);
+	return dipc_slot_run(&c);
+}
+
+DIPC_EXPORT int semtimedop(int id, struct sembuf *ops, size_t nr,
+	       const struct timespec *timeout)
+{
+	int ours = dipc_id_is_ours(id);
+
+	if (ours == 0)
+		return dipc_real()->semtimedop(id, ops, nr, timeout);
+	if (ours < 0)
+		return (int)dipc_posix_ret(ours);
+	return (int)dipc_posix_ret(sem_op(id, ops, nr, timeout));
+}
+
+DIPC_EXPORT int semop(int id, struct sembuf *ops, size_t nr)
+{
+	int ours = dipc_id_is_ours(id);
+
+	if (ours == 0)
+		return dipc_real()->semop(id, ops, nr);
+	if (ours < 0)
+		return (int)dipc_posix_ret(ours);
+	return (int)dipc_posix_ret(sem_op(id, ops, nr, NULL));
+}
+
+static int64_t sem_stat(int id, struct semid_ds *ds)
+{
+	struct dipc_stat stat = { 0 };
+	int64_t ret = dipc_ctl(DIPC_CALL_SEMCTL, id, IPC_STAT, &stat);
+
+	if (ret < 0)
+		return ret;
+	memset(ds, 0, sizeof(*ds));
+	ds->sem_perm.__key = stat.key;
+	ds->sem_perm.uid = stat.uid;
+	ds->sem_perm.gid = stat.gid;
+	ds->sem_perm.cuid = stat.cuid;
+	ds->sem_perm.cgid = stat.cgid;
+	ds->sem_perm.mode = stat.mode & 0777;
+	ds->sem_perm.__seq = (unsigned short)stat.seq;
+	ds->sem_otime = stat.time1;
+	ds->sem_ctime = stat.ctime;
+	ds->sem_nsems = stat.size;
+	return 0;
+}
+
+static int64_t sem_set(int id, const struct semid_ds *ds)
+{
+	struct dipc_stat stat = { .uid = ds->sem_perm.uid,
+				  .gid = ds->sem_perm.gid,
+				  .mode = ds->sem_perm.mode & 0777 };
+
+	return dipc_ctl(DIPC_CALL_SEMCTL, id, IPC_SET, &stat);
+}
+
+/* SETALL and GETALL need to know how many there are. */
+static int64_t sem_all(int id, int cmd, unsigned short *array)
+{
+	struct dipc_slot_call c = { .call = DIPC_CALL_SEMCTL };
+	struct dipc_stat stat = { 0 };
+	int64_t ret;
+
+	c.args.ctl.id = id;
+	c.args.ctl.cmd = cmd;
+	if (cmd == SETALL) {
+		ret = dipc_ctl(DIPC_CALL_SEMCTL, id, IPC_STAT, &stat);
+		if (ret < 0)
+			return ret;
+		c.in = array;
+		c.in_len = stat.size * sizeof(*array);
+	} else {
+		c.out = array;
+		c.out_max = DIPC_SLOT_PAYLOAD;
+	}
+	ret = dipc_slot_run(&c);
+	return ret;
+}
+
+static int64_t sem_ctl(int id, int num, int cmd, union semun arg)
+{
+	struct dipc_slot_call c = { .call = DIPC_CALL_SEMCTL };
+
+	switch (cmd) {
+	case IPC_STAT:
+		return sem_stat(id, arg.buf);
+	case IPC_SET:
+		return sem_set(id, arg.buf);
+	case IPC_RMID:
+		return dipc_ctl(DIPC_CALL_SEMCTL, id, cmd, NULL);
+	case SETALL:
+	case GETALL:
+		return sem_all(id, cmd, arg.array);
+	default:
+		c.args.ctl.id = id;
+		c.args.ctl.cmd = cmd;
+		c.args.ctl.num = num;
+		c.args.ctl.value = cmd == SETVAL ? arg.val : 0;
+		return dipc_slot_run(&c);
+	}
+}
+
+DIPC_EXPORT int semctl(int id, int num, int cmd, ...)
+{
+	union semun arg;
+	va_list ap;
+	int ours;
+
+	/* a caller may pass nothing; reading a register is harmless then */
+	va_start(ap, cmd);
+	arg = va_arg(ap, union semun);
+	va_end(ap);
+	ours = dipc_id_is_ours(id);
+	if (ours == 0)
+		return dipc_real()->semctl(id, num, cmd, arg);
+	if (ours < 0)
+		return (int)dipc_posix_ret(ours);
+	return (int)dipc_posix_ret(sem_ctl(id, num, cmd, arg));
+}

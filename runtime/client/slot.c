@@ -1,0 +1,183 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Calls through request slots; the protocol is in runtime/base/local.h.
+ *
+ * Memory ordering: LOCAL_POST, LOCAL_SLEEP and LOCAL_DONE there.
+ */
+#include "runtime/client/client.h"
+
+#include <errno.h>
+#include <linux/futex.h>
+#include <sched.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "runtime/client/fork.h"
+
+/* Slots in use by threads of this process; bit set: taken. */
+static _Atomic uint64_t taken[DIPC_SLOTS / 64];
+
+static unsigned slot_take(void)
+{
+	static _Thread_local unsigned last; /* its lines are warm */
+	unsigned i;
+
+	for (;;) {
+		for (i = 0; i < DIPC_SLOTS; i++) {
+			unsigned slot = (last + i) % DIPC_SLOTS;
+			uint64_t bit = 1ull << slot % 64;
+
+			if (atomic_load_explicit(&taken[slot / 64],
+						 memory_order_relaxed) &
+			    bit)
+				continue;
+			if (atomic_fetch_or_explicit(&taken[slot / 64], bit,
+						     memory_order_acquire) &
+			    bit)
+				continue;
+			last = slot;
+			return slot;
+		}
+		sched_yield(); /* 256 calls at once: wait for one to end */
+	}
+}
+
+static void slot_give(unsigned slot)
+{
+	atomic_fetch_and_explicit(&taken[slot / 64], ~(1ull << slot % 64),
+				  memory_order_release);
+}
+
+void dipc_slot_after_fork(void)
+{
+	unsigned i;
+
+	for (i = 0; i < DIPC_SLOTS / 64; i++)
+		atomic_store_explicit(&taken[i], 0, memory_order_relaxed);
+}
+
+static void slot_post(struct dipc_area *area, unsigned slot)
+{
+	/* LOCAL_POST, then LOCAL_SLEEP's fence in dipc_conn_ring() */
+	atomic_fetch_or_explicit(&area->posted[slot / 64], 1ull << slot % 64,
+				 memory_order_release);
+	dipc_conn_ring();
+}
+
+static uint64_t now_ns(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
+}
+
+static bool slot_is_done(struct dipc_slot *s)
+{
+	return atomic_load_explicit(&s->state, memory_order_acquire) ==
+	       DIPC_SLOT_DONE;
+}
+
+/* A short wait without a system call; false when it has to be a long one. */
+static bool slot_spin(struct dipc_slot *s)
+{
+	uint32_t spin = atomic_load_explicit(
+		&dipc_client_conn()->engine->spin_ns, memory_order_relaxed);
+	uint64_t end;
+	unsigned i;
+
+	if (spin == 0)
+		return slot_is_done(s);
+	end = now_ns() + spin;
+	do {
+		for (i = 0; i < 32; i++) {
+			if (slot_is_done(s))
+				return true;
+			__builtin_ia32_pause();
+		}
+	} while (now_ns() < end);
+	return false;
+}
+
+/*
+ * Sleep until done. With a timeout the futex call is never restarted after a
+ * signal handler, SA_RESTART or not: as semop(2) and msgrcv(2) behave.
+ */
+static int slot_sleep(struct dipc_slot *s, struct dipc_area *area,
+		      unsigned slot, bool is_interruptible)
+{
+	const struct timespec second = { .tv_sec = 1 };
+	int ret = 0;
+
+	atomic_store_explicit(&s->is_waiting, 1, memory_order_seq_cst);
+	for (;;) {
+		uint32_t state =
+			atomic_load_explicit(&s->state, memory_order_seq_cst);
+
+		if (state == DIPC_SLOT_DONE)
+			break;
+		if (syscall(SYS_futex, &s->state, FUTEX_WAIT, state, &second,
+			    NULL, 0) == 0)
+			continue;
+		if (errno == EINTR && is_interruptible) {
+			atomic_store_explicit(&s->must_cancel, 1,
+					      memory_order_relaxed);
+			slot_post(area, slot);
+		} else if (errno == ETIMEDOUT && !dipc_conn_is_alive()) {
+			ret = -ENOLINK;
+			break;
+		}
+	}
+	atomic_store_explicit(&s->is_waiting, 0, memory_order_relaxed);
+	return ret;
+}
+
+static int64_t slot_collect(struct dipc_slot_call *call,
+			    const struct dipc_slot *s, const uint8_t *payload)
+{
+	size_t len = s->payload_len;
+
+	call->type = s->type;
+	call->out_len = 0;
+	if (s->result < 0 || !call->out)
+		return s->result;
+	if (len > call->out_max)
+		len = call->out_max;
+	memcpy(call->out, payload, len);
+	call->out_len = len;
+	return s->result;
+}
+
+int64_t dipc_slot_run(struct dipc_slot_call *call)
+{
+	struct dipc_area *area = dipc_client_conn()->area;
+	int saved = errno;
+	struct dipc_slot *s;
+	unsigned slot;
+	int64_t ret;
+
+	if (call->in_len > DIPC_SLOT_PAYLOAD)
+		return -EINVAL;
+	slot = slot_take();
+	s = &area->slot[slot];
+	s->call = call->call;
+	s->args = call->args;
+	s->payload_len = (uint32_t)call->in_len;
+	if (call->in_len)
+		memcpy(area->payload[slot], call->in, call->in_len);
+	atomic_store_explicit(&s->must_cancel, 0, memory_order_relaxed);
+	atomic_store_explicit(&s->state, DIPC_SLOT_POSTED,
+			      memory_order_release);
+	slot_post(area, slot);
+	ret = 0;
+	if (!slot_spin(s))
+		ret = slot_sleep(s, area, slot, call->is_interruptible);
+	if (ret == 0)
+		ret = slot_collect(call, s, area->payload[slot]);
+	atomic_store_explicit(&s->state, DIPC_SLOT_FREE, memory_order_relaxed);
+	slot_give(slot);
+	errno = saved;
+	return ret;
+}
