@@ -1,0 +1,126 @@
+#!/bin/sh
+# SPDX-License-Identifier: BSD-2-Clause
+# All tests, on a fresh Debian machine: installs what is missing, builds, runs.
+#
+#   sh tests/run.sh          everything: both compilers, sanitizers, clusters on
+#                            this machine, soft-RoCE (a guest if need be)
+#   sh tests/run.sh quick    unit, contract and kernel tests and one cluster
+#   sh tests/run.sh rxe      soft-RoCE alone
+#
+# As root or with sudo. Ends with "N passed, N failed"; 0 if none failed.
+set -u
+cd "$(dirname "$0")/.." || exit 1
+TOP=$(pwd)
+MODE=${1:-all}
+LOGS=$(mktemp -d)
+passed=0
+failed=0
+trap 'rm -rf "$LOGS"' EXIT
+trap 'exit 1' INT TERM
+
+# shellcheck source=docs/packages.sh
+. docs/packages.sh
+
+say() {
+	printf '%s\n' "$*"
+}
+
+# counts_of LOG: "PASSED FAILED" as its last summary says, ours or ctest's.
+counts_of() {
+	sed -n -e 's/^[^0-9]*[0-9]*[^0-9]*: \([0-9]*\) passed, \([0-9]*\) failed.*/\1 \2/p' \
+		-e 's/^\([0-9]*\) passed, \([0-9]*\) failed.*/\1 \2/p' "$1" |
+		tail -n 1
+	sed -n 's/.* \([0-9]*\) tests failed out of \([0-9]*\).*/\1 \2/p' "$1" |
+		awk '{ print $2 - $1, $1 }'
+}
+
+# part NAME SECONDS COMMAND...: counts what its output says, or its exit
+# status as one test.
+part() {
+	name=$1
+	limit=$2
+	shift 2
+	log=$LOGS/part
+	say "== $name"
+	timeout -k 10 "$limit" "$@" >"$log" 2>&1
+	status=$?
+	counts=$(counts_of "$log")
+	if [ -z "$counts" ]; then
+		counts="$([ $status -eq 0 ] && echo 1 0 || echo 0 1)"
+	elif [ $status -ne 0 ] && [ "${counts#* }" -eq 0 ]; then
+		counts="${counts% *} 1" # it counted no failure, and yet it failed
+	fi
+	grep -E '^(guest[0-9]: )?(ok|FAIL|skip|==) ' "$log"
+	if [ "${counts#* }" -ne 0 ]; then
+		say "-- $name failed (status $status); the end of its output:"
+		tail -n 60 "$log"
+	fi
+	passed=$((passed + ${counts% *}))
+	failed=$((failed + ${counts#* }))
+}
+
+# build PRESET FOLDER
+build() {
+	say "== build $1"
+	werror=
+	[ "${CI:-}" = true ] && werror=-DDIPC_WERROR=ON
+	if cmake --preset "$1" -B "$2" $werror >"$LOGS/build" 2>&1 &&
+		cmake --build "$2" -j"$(nproc)" >>"$LOGS/build" 2>&1; then
+		passed=$((passed + 1))
+		return 0
+	fi
+	failed=$((failed + 1))
+	tail -n 40 "$LOGS/build"
+	return 1
+}
+
+quick() {
+	build dev build || return
+	part "unit, contract, kernel" 200 ctest --test-dir build \
+		--output-on-failure -L 'unit|contract|kernel'
+	part "cluster on shm" 200 sh tests/cluster/run.sh
+}
+
+everything() {
+	quick
+	part "a cluster's life" 120 sh tests/cluster/life.sh
+	part "bad input" 120 sh tests/cluster/badinput.sh
+	part "install and link" 120 sh tests/cluster/install.sh
+	part "static checks" 120 sh tests/checks.sh
+	build clang build-clang
+	build asan build-asan &&
+		part "unit and contract, address and undefined" 400 \
+			ctest --test-dir build-asan --output-on-failure \
+			-L 'unit|contract'
+	rxe
+}
+
+rxe() {
+	[ -x build/bin/dipcd ] || build dev build || return
+	part "soft-RoCE: packages and kernel" 600 sh tests/rxe/guest.sh install
+	part "soft-RoCE: the kernel's behaviour in the guest" 600 \
+		tests/rxe/guest.sh run --timeout 540 tests/rxe/kernel.sh "$TOP/build/bin"
+	part "soft-RoCE: one machine, four nodes" 1300 \
+		tests/rxe/guest.sh run --timeout 1200 tests/rxe/one.sh "$TOP/build"
+	part "soft-RoCE: machines on a private link" 900 \
+		tests/rxe/guest.sh run --guests 3 --timeout 800 \
+		tests/rxe/many.sh "$TOP/build"
+}
+
+say "== packages"
+# shellcheck disable=SC2086
+if ! install_packages $DIPC_PACKAGES clang procps; then
+	say "0 passed, 1 failed"
+	exit 1
+fi
+case $MODE in
+all) everything ;;
+quick) quick ;;
+rxe) rxe ;;
+*)
+	say "usage: sh tests/run.sh [quick|rxe]"
+	exit 2
+	;;
+esac
+say "$passed passed, $failed failed"
+[ $failed -eq 0 ]
