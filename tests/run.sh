@@ -25,13 +25,15 @@ say() {
 	printf '%s\n' "$*"
 }
 
-# counts_of LOG: "PASSED FAILED" as its last summary says, ours or ctest's.
+# counts_of LOG: "PASSED FAILED" as the last summary says, ctest's or ours, or
+# the last of each guest's added up.
 counts_of() {
-	sed -n -e 's/^[^0-9]*[0-9]*[^0-9]*: \([0-9]*\) passed, \([0-9]*\) failed.*/\1 \2/p' \
-		-e 's/^\([0-9]*\) passed, \([0-9]*\) failed.*/\1 \2/p' "$1" |
-		tail -n 1
-	sed -n 's/.* \([0-9]*\) tests failed out of \([0-9]*\).*/\1 \2/p' "$1" |
-		awk '{ print $2 - $1, $1 }'
+	sed -n -e 's/^guest\([0-9]\): \([0-9]*\) passed, \([0-9]*\) failed.*/\1 \2 \3/p' \
+		-e 's/^\([0-9]*\) passed, \([0-9]*\) failed.*/0 \1 \2/p' \
+		-e 's/.* \([0-9]*\) tests failed out of \([0-9]*\).*/ctest \2 \1/p' \
+		"$1" | awk '{ ok[$1] = $1 == "ctest" ? $2 - $3 : $2; bad[$1] = $3 }
+			END { for (k in ok) { p += ok[k]; f += bad[k]; n++ }
+				if (n) print p, f }'
 }
 
 # part NAME SECONDS COMMAND...: counts what its output says, or its exit

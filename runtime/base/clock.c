@@ -23,7 +23,7 @@ static int64_t system_wall_s(struct dipc_clock *clock)
 
 struct dipc_clock *dipc_clock_system(void)
 {
-	static struct dipc_clock clock = { system_mono_ns, system_wall_s };
+	static struct dipc_clock clock = {system_mono_ns, system_wall_s};
 
 	return &clock;
 }

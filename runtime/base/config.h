@@ -11,15 +11,15 @@
 /* Strings are owned by the struct. docs/man/dipc.conf.5.md lists every key. */
 struct dipc_config {
 	/* [cluster] */
-	char *referee;	 /* "HOST:PORT" of its TCP port */
-	char *key_file;	 /* the cluster's key: hex, made by `dipc up` or
+	char *referee;   /* "HOST:PORT" of its TCP port */
+	char *key_file;  /* the cluster's key: hex, made by `dipc up` or
 			    `dipc key`; mode 0600 */
 	char *transport; /* "verbs" or "shm" */
 	unsigned peer_timeout_ms;
 	/* [node] */
-	unsigned node;	  /* 1..40; 0: the referee picks */
-	char *socket;	  /* dipcd's Unix socket */
-	char *address;	  /* what the node's transport listens on */
+	unsigned node;    /* 1..40; 0: the referee picks */
+	char *socket;     /* dipcd's Unix socket */
+	char *address;    /* what the node's transport listens on */
 	unsigned spin_us; /* engine polls this long before it sleeps */
 	unsigned hold_us; /* a node keeps a page at least this long */
 	bool noreserve_is_dipc;

@@ -33,10 +33,10 @@
 #endif
 
 #define FIBER_STACK (64 * 1024) /* guard page below; touched lazily */
-#define FIBER_CACHE 64		/* stacks kept for reuse */
+#define FIBER_CACHE 64          /* stacks kept for reuse */
 
 struct dipc_fiber {
-	struct dipc_list node;	   /* on ready or on free */
+	struct dipc_list node;     /* on ready or on free */
 	struct dipc_list sleeping; /* on sched->sleeping while a deadline runs
 				    */
 	struct dipc_list waiting;  /* on the wait queue it sleeps in */
@@ -45,7 +45,7 @@ struct dipc_fiber {
 	void *arg;
 	void *stack; /* owned; mapping of FIBER_STACK with its guard */
 	uint64_t deadline;
-	bool is_ready;	 /* on the ready list, or running */
+	bool is_ready;   /* on the ready list, or running */
 	bool is_pending; /* a wake came while running */
 	bool has_timed_out;
 	bool is_done;
@@ -287,7 +287,7 @@ static void sched_fire_sleepers(struct dipc_sched *sched, uint64_t now)
 {
 	struct dipc_list *pos, *tmp;
 
-	dipc_list_for_each_safe(pos, tmp, &sched->sleeping) {
+	dipc_list_for_each_safe (pos, tmp, &sched->sleeping) {
 		struct dipc_fiber *f =
 			dipc_container_of(pos, struct dipc_fiber, sleeping);
 
@@ -305,7 +305,7 @@ static void sched_fire_timers(struct dipc_sched *sched, uint64_t now)
 	struct dipc_list due = DIPC_LIST_INIT(due);
 	struct dipc_list *pos, *tmp;
 
-	dipc_list_for_each_safe(pos, tmp, &sched->timers) {
+	dipc_list_for_each_safe (pos, tmp, &sched->timers) {
 		struct dipc_timer *timer =
 			dipc_container_of(pos, struct dipc_timer, node);
 

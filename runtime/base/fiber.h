@@ -74,7 +74,7 @@ void dipc_fmutex_unlock(struct dipc_fmutex *mutex);
 /* A callback at a time, run on the scheduler's stack; it must not park. */
 struct dipc_timer {
 	struct dipc_list node; /* private */
-	uint64_t due;	       /* private; 0: not armed */
+	uint64_t due;          /* private; 0: not armed */
 	void (*fn)(struct dipc_timer *timer);
 };
 

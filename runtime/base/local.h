@@ -31,14 +31,14 @@
 #define DIPC_LOCAL_MAGIC   0x64697063u /* "dipc" */
 #define DIPC_LOCAL_VERSION 1u
 
-#define DIPC_SLOTS	  256u		/* calls of one process at a time */
+#define DIPC_SLOTS        256u          /* calls of one process at a time */
 #define DIPC_SLOT_PAYLOAD (64u * 1024u) /* a SETALL of 32,000 semaphores */
 
 /*
  * Identifiers given to programs: the mark that tells them from the kernel's,
  * the slot's generation, the slot. 31 bits, never negative.
  */
-#define DIPC_ID_MARK	 0x40000000u
+#define DIPC_ID_MARK      0x40000000u
 #define DIPC_ID_SLOT_BITS 18u
 #define DIPC_ID_GEN_BITS  12u
 
@@ -73,7 +73,7 @@ enum dipc_local_call {
 	DIPC_CALL_MSGSND, /* msg; payload: text */
 	DIPC_CALL_MSGRCV, /* msg; payload: text, answer */
 	DIPC_CALL_MSGCTL,
-	DIPC_CALL_LS,	  /* admin: payload answer: struct dipc_ls_row[];
+	DIPC_CALL_LS,     /* admin: payload answer: struct dipc_ls_row[];
 			     ctl.num is the slot to go on from; the answer's
 			     value: the next, or 0 at the end */
 	DIPC_CALL_STATUS, /* admin: payload answer: struct dipc_status */
@@ -114,7 +114,7 @@ enum dipc_slot_state {
 };
 
 struct dipc_slot {
-	_Atomic uint32_t state;	     /* futex; enum dipc_slot_state */
+	_Atomic uint32_t state;      /* futex; enum dipc_slot_state */
 	_Atomic uint32_t is_waiting; /* client sleeps on `state` */
 	/*
 	 * A signal came: give up the blocked call. Set by the client with the
@@ -125,8 +125,8 @@ struct dipc_slot {
 	uint32_t call; /* enum dipc_local_call */
 	union dipc_call_args args;
 	/* answer */
-	int64_t result; /* >= 0, or -errno */
-	int64_t type;	/* msgrcv */
+	int64_t result;       /* >= 0, or -errno */
+	int64_t type;         /* msgrcv */
 	uint32_t payload_len; /* bytes of payload: request, then answer */
 	uint32_t tid;
 	uint8_t reserved[64];
@@ -199,14 +199,14 @@ struct dipc_stat {
 	uint32_t uid, gid, cuid, cgid;
 	uint32_t mode; /* low 9 bits, and SHM_DEST, SHM_LOCKED */
 	uint32_t seq;
-	int64_t ctime; /* seconds since 1970, as all times here */
-	int64_t time1; /* shm atime, sem otime, msg stime */
-	int64_t time2; /* shm dtime, msg rtime */
-	uint64_t size; /* shm segsz, sem nsems, msg qbytes */
+	int64_t ctime;  /* seconds since 1970, as all times here */
+	int64_t time1;  /* shm atime, sem otime, msg stime */
+	int64_t time2;  /* shm dtime, msg rtime */
+	uint64_t size;  /* shm segsz, sem nsems, msg qbytes */
 	uint64_t count; /* shm nattch, msg qnum */
 	uint64_t bytes; /* msg cbytes */
-	int32_t pid1;	/* shm cpid, msg lspid */
-	int32_t pid2;	/* shm lpid, msg lrpid */
+	int32_t pid1;   /* shm cpid, msg lspid */
+	int32_t pid2;   /* shm lpid, msg lrpid */
 };
 
 static_assert(sizeof(struct dipc_stat) == 88, "local layout");

@@ -8,8 +8,8 @@
 #include <strings.h>
 #include <unistd.h>
 
-static const char *const level_name[] = { "error", "warning", "info", "debug",
-					  "trace" };
+static const char *const level_name[] = {"error", "warning", "info", "debug",
+					 "trace"};
 static const char *log_name = "dipc";
 static enum dipc_log_level log_level = DIPC_LOG_INFO;
 static unsigned log_count;

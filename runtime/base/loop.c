@@ -8,17 +8,17 @@
 #include <time.h>
 #include <unistd.h>
 
-#define LOOP_EVENTS	64
-#define LOOP_LOOK_NS	(200 * DIPC_USEC)
+#define LOOP_EVENTS     64
+#define LOOP_LOOK_NS    (200 * DIPC_USEC)
 #define LOOP_NO_SPIN_NS (20 * DIPC_MSEC)
 
 struct dipc_loop {
 	struct dipc_sched *sched; /* owned */
 	struct dipc_list pollers;
 	uint64_t spin_ns;
-	uint64_t busy_until; /* poll without sleeping until then */
+	uint64_t busy_until;    /* poll without sleeping until then */
 	uint64_t no_spin_until; /* somebody else needs this processor */
-	uint64_t next_look;	/* when to look for that again */
+	uint64_t next_look;     /* when to look for that again */
 	long nr_preempted;
 	int epfd;
 	bool must_stop;
@@ -72,7 +72,7 @@ struct dipc_sched *dipc_loop_sched(struct dipc_loop *loop)
 static int loop_ctl(struct dipc_loop *loop, int op, struct dipc_watch *watch,
 		    uint32_t events)
 {
-	struct epoll_event ev = { .events = events, .data.ptr = watch };
+	struct epoll_event ev = {.events = events, .data.ptr = watch};
 
 	return epoll_ctl(loop->epfd, op, watch->fd, &ev) ? -errno : 0;
 }
@@ -115,7 +115,7 @@ static unsigned loop_poll(struct dipc_loop *loop)
 	struct dipc_list *pos, *tmp;
 	unsigned nr = 0;
 
-	dipc_list_for_each_safe(pos, tmp, &loop->pollers) {
+	dipc_list_for_each_safe (pos, tmp, &loop->pollers) {
 		struct dipc_poller *p =
 			dipc_container_of(pos, struct dipc_poller, node);
 
@@ -130,7 +130,7 @@ static bool loop_arm(struct dipc_loop *loop)
 	struct dipc_list *pos;
 	bool may_sleep = true;
 
-	dipc_list_for_each(pos, &loop->pollers) {
+	dipc_list_for_each (pos, &loop->pollers) {
 		struct dipc_poller *p =
 			dipc_container_of(pos, struct dipc_poller, node);
 
@@ -144,7 +144,7 @@ static void loop_disarm(struct dipc_loop *loop)
 {
 	struct dipc_list *pos;
 
-	dipc_list_for_each(pos, &loop->pollers) {
+	dipc_list_for_each (pos, &loop->pollers) {
 		struct dipc_poller *p =
 			dipc_container_of(pos, struct dipc_poller, node);
 
@@ -228,8 +228,7 @@ int dipc_loop_once(struct dipc_loop *loop, uint64_t timeout_ns)
 	if (wait)
 		loop_disarm(loop);
 	if (n > 0)
-		loop->busy_until =
-			dipc_sched_now(loop->sched) + loop->spin_ns;
+		loop->busy_until = dipc_sched_now(loop->sched) + loop->spin_ns;
 	return n < 0 ? n : 0;
 }
 

@@ -10,8 +10,8 @@
 
 #include "runtime/base/local.h"
 
-#define DIPC_EXIT_OK	0
-#define DIPC_EXIT_FAIL	1
+#define DIPC_EXIT_OK    0
+#define DIPC_EXIT_FAIL  1
 #define DIPC_EXIT_USAGE 2
 
 #define DIPC_CLI_NODES 40u /* ids are 1..40: dipc.conf(5) */

@@ -13,10 +13,10 @@
 #include <time.h>
 #include <unistd.h>
 
-#define READY_FD      3
-#define STOP_MS	      5000 /* for a clean end */
-#define KILL_MS	      2000
-#define LOG_TAIL      4096
+#define READY_FD 3
+#define STOP_MS  5000 /* for a clean end */
+#define KILL_MS  2000
+#define LOG_TAIL 4096
 
 /* ^C while daemons are being started: they must not stay half started. */
 static volatile sig_atomic_t is_interrupted;
@@ -138,13 +138,13 @@ static int daemon_fork(const struct dipc_dir *dir, struct dipc_daemon *d,
 int dipc_daemon_start(const struct dipc_dir *dir, const char *name,
 		      struct dipc_daemon *daemon_out)
 {
-	const struct sigaction action = { .sa_handler = on_interrupt };
+	const struct sigaction action = {.sa_handler = on_interrupt};
 	struct dipc_daemon *d = daemon_out;
 	char program[4096];
 	int pipe_fds[2];
 	int log_fd, ret;
 
-	*d = (struct dipc_daemon){ .pid_fd = -1, .ready_fd = -1 };
+	*d = (struct dipc_daemon){.pid_fd = -1, .ready_fd = -1};
 	snprintf(d->name, sizeof(d->name), "%s", name);
 	sigaction(SIGINT, &action, NULL);
 	sigaction(SIGTERM, &action, NULL);
@@ -225,7 +225,7 @@ static int ready_read(const struct dipc_dir *dir, struct dipc_daemon *d)
 	if (n > 0 && !strncmp(text, "ready", 5))
 		return 0;
 	/* its log is complete when it has ended, a moment after the pipe */
-	poll(&(struct pollfd){ .fd = d->pid_fd, .events = POLLIN }, 1, 1000);
+	poll(&(struct pollfd){.fd = d->pid_fd, .events = POLLIN}, 1, 1000);
 	complain(dir, d, "did not start");
 	return -1;
 }
@@ -265,8 +265,8 @@ int dipc_daemons_await(const struct dipc_dir *dir, struct dipc_daemon *daemons,
 		left += daemons[i].ready_fd >= 0;
 	while (left > 0) {
 		for (i = 0; i < nr; i++)
-			fds[i] = (struct pollfd){ .fd = daemons[i].ready_fd,
-						  .events = POLLIN };
+			fds[i] = (struct pollfd){.fd = daemons[i].ready_fd,
+						 .events = POLLIN};
 		now = now_ms();
 		ret = poll(fds, nr, now < end ? (int)(end - now) : 0);
 		if (is_interrupted)
@@ -302,7 +302,7 @@ bool dipc_daemon_find(const struct dipc_dir *dir, const char *name,
 	int pid = 0;
 	FILE *f;
 
-	*d = (struct dipc_daemon){ .pid_fd = -1, .ready_fd = -1 };
+	*d = (struct dipc_daemon){.pid_fd = -1, .ready_fd = -1};
 	snprintf(d->name, sizeof(d->name), "%s", name);
 	dipc_dir_file(dir, name, "pid", path);
 	dipc_dir_file(dir, name, "conf", conf);
@@ -332,8 +332,7 @@ static void daemons_await_end(struct dipc_daemon *daemons, unsigned nr,
 	unsigned i;
 
 	for (i = 0; i < nr; i++) {
-		struct pollfd fd = { .fd = daemons[i].pid_fd,
-				     .events = POLLIN };
+		struct pollfd fd = {.fd = daemons[i].pid_fd, .events = POLLIN};
 
 		if (fd.fd < 0)
 			continue;
@@ -357,8 +356,8 @@ static void daemons_signal(struct dipc_daemon *daemons, unsigned nr, int sig)
 			continue;
 		if (sig == SIGKILL) {
 			dipc_cli_fail("%s (pid %d) did not stop in %d s: "
-				      "killed", d->name, (int)d->pid,
-				      STOP_MS / 1000);
+				      "killed",
+				      d->name, (int)d->pid, STOP_MS / 1000);
 			/* dipcd is two processes, in the session we made */
 			kill(-d->pid, SIGKILL);
 		}
@@ -392,7 +391,7 @@ int dipc_daemons_stop(const struct dipc_dir *dir, struct dipc_daemon *daemons,
 
 void dipc_daemon_forget(const struct dipc_dir *dir, const char *name)
 {
-	static const char *const suffixes[] = { "pid", "sock", "shm", "conf" };
+	static const char *const suffixes[] = {"pid", "sock", "shm", "conf"};
 	char path[DIPC_PATH_MAX];
 	unsigned i;
 

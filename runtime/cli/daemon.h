@@ -13,8 +13,8 @@
 struct dipc_daemon {
 	char name[16]; /* "referee", "node3" */
 	pid_t pid;
-	int pid_fd;   /* owned; -1: not running */
-	int ready_fd; /* owned; -1: not being started */
+	int pid_fd;      /* owned; -1: not running */
+	int ready_fd;    /* owned; -1: not being started */
 	off_t log_start; /* where its log began this time */
 };
 

@@ -16,7 +16,7 @@
 #include "runtime/cli/cli.h"
 
 #define SYS_INFINIBAND "/sys/class/infiniband"
-#define SYS_NET	       "/sys/class/net"
+#define SYS_NET        "/sys/class/net"
 #define SYS_PATH_MAX   512
 
 void dipc_sysfs_read(const char *path, char *text_out, size_t size)
@@ -195,8 +195,7 @@ static bool address_text(const struct sockaddr *addr, int family, char *text,
 	if (!addr || addr->sa_family != family)
 		return false;
 	if (family == AF_INET)
-		return inet_ntop(AF_INET, &v4->sin_addr, text,
-				 (socklen_t)size);
+		return inet_ntop(AF_INET, &v4->sin_addr, text, (socklen_t)size);
 	return !IN6_IS_ADDR_LINKLOCAL(&v6->sin6_addr) &&
 	       inet_ntop(AF_INET6, &v6->sin6_addr, text, (socklen_t)size);
 }
@@ -242,10 +241,12 @@ int dipc_device_address(char *address_out, size_t size)
 	if (!found.nr)
 		return dipc_cli_fail("the RDMA device %s is not active or its "
 				     "interface has no IP address: see `dipc "
-				     "doctor`", devices[0].name);
+				     "doctor`",
+				     devices[0].name);
 	if (found.nr > 1)
 		return dipc_cli_fail("several RDMA addresses: choose one with "
-				     "--address (%s)", found.all);
+				     "--address (%s)",
+				     found.all);
 	snprintf(address_out, size, "%s", found.first);
 	return 0;
 }

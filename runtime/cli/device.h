@@ -6,7 +6,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#define DIPC_DEVICES_MAX 16u
+#define DIPC_DEVICES_MAX    16u
 #define DIPC_DEVICE_NETDEVS 4u
 
 /* One port of a device. */
@@ -14,7 +14,7 @@ struct dipc_device {
 	char name[64];
 	unsigned port;
 	bool is_active;
-	char state[32];	     /* as the kernel words it: "ACTIVE", "DOWN" */
+	char state[32];      /* as the kernel words it: "ACTIVE", "DOWN" */
 	char link_layer[32]; /* "InfiniBand" or "Ethernet" */
 	char netdev[DIPC_DEVICE_NETDEVS][32];
 	unsigned nr_netdevs;

@@ -86,7 +86,7 @@ int dipc_dir_choose_own(const char *option, struct dipc_dir *dir_out)
 int dipc_dir_choose(const char *option, struct dipc_dir *dir_out)
 {
 	unsigned nodes[DIPC_CLI_NODES];
-	struct dipc_dir system_dir = { .path = SYSTEM_DIR, .is_default = true };
+	struct dipc_dir system_dir = {.path = SYSTEM_DIR, .is_default = true};
 	int ret;
 
 	ret = dipc_dir_choose_own(option, dir_out);
@@ -109,7 +109,8 @@ int dipc_dir_make(struct dipc_dir *dir)
 		return dipc_cli_fail("%s: not a directory", dir->path);
 	if (st.st_uid != geteuid() && geteuid() != 0)
 		return dipc_cli_fail("%s belongs to user %u, not to you: give "
-				     "--dir", dir->path, st.st_uid);
+				     "--dir",
+				     dir->path, st.st_uid);
 	if (st.st_mode & S_IWOTH && !(st.st_mode & S_ISVTX))
 		return dipc_cli_fail("%s: everybody may write there",
 				     dir->path);
@@ -132,7 +133,8 @@ int dipc_dir_lock(const struct dipc_dir *dir)
 		return dipc_cli_fail("%s: %m", path);
 	if (flock(fd, LOCK_EX | LOCK_NB))
 		return dipc_cli_fail("another `dipc up` or `dipc down` is at "
-				     "work in %s", dir->path);
+				     "work in %s",
+				     dir->path);
 	return 0;
 }
 

@@ -20,7 +20,7 @@
 
 struct dipc_dir {
 	char path[DIPC_DIR_MAX + 1]; /* absolute */
-	bool is_default;	     /* no --dir needed to come back here */
+	bool is_default;             /* no --dir needed to come back here */
 };
 
 /*

@@ -80,7 +80,8 @@ static void check_key(const struct dipc_config *conf)
 	}
 	if (ret == -EACCES) {
 		dipc_finding_note("key-file %s: not yours to read: run the "
-				  "doctor as the user of dipcd", conf->key_file);
+				  "doctor as the user of dipcd",
+				  conf->key_file);
 		return;
 	}
 	snprintf(mend, sizeof(mend), "dipc key %s", conf->key_file);
@@ -90,7 +91,7 @@ static void check_key(const struct dipc_config *conf)
 /* 0 or -errno, within CONNECT_MS. */
 static int connect_to(const struct addrinfo *info)
 {
-	struct pollfd p = { .events = POLLOUT };
+	struct pollfd p = {.events = POLLOUT};
 	socklen_t len = sizeof(int);
 	int err = 0;
 
@@ -151,14 +152,14 @@ static void check_dipcd(const struct dipc_config *conf)
 	}
 	if (!ret)
 		dipc_finding_ok("dipcd of node %u answers: %s %s, %u node%s in "
-				"the cluster", st.node, st.transport,
-				st.address, st.nr_nodes,
+				"the cluster",
+				st.node, st.transport, st.address, st.nr_nodes,
 				st.nr_nodes == 1 ? "" : "s");
 	else
 		dipc_finding_fail("look into its log; then start it again",
 				  "dipcd at %s: %s", conf->socket,
-				  ret == -ECONNREFUSED ? "it has crashed" :
-							 strerror(-ret));
+				  ret == -ECONNREFUSED ? "it has crashed"
+						       : strerror(-ret));
 }
 
 /* ---- all of them -------------------------------------------------------- */
@@ -208,15 +209,15 @@ static void check_bare_host(const struct dipc_dir *dir)
 	dipc_host_check(&conf);
 	dipc_config_fini(&conf);
 	dipc_finding_note("no cluster in %s and no %s: `dipc up%s` starts one "
-			  "on this machine", dir->path, dipc_config_path(),
-			  dipc_dir_hint(dir));
+			  "on this machine",
+			  dir->path, dipc_config_path(), dipc_dir_hint(dir));
 }
 
 static int doctor(const char *dir_option, const char *config)
 {
 	char name[16], path[DIPC_PATH_MAX];
 	unsigned nodes[DIPC_CLI_NODES];
-	struct visit visit = { 0 };
+	struct visit visit = {0};
 	struct dipc_dir dir;
 	unsigned i, nr;
 
@@ -245,10 +246,10 @@ static int doctor(const char *dir_option, const char *config)
 int dipc_cmd_doctor(int argc, char **argv)
 {
 	static const struct option table[] = {
-		{ "dir", required_argument, NULL, 'd' },
-		{ "config", required_argument, NULL, 'c' },
-		{ "help", no_argument, NULL, 'h' },
-		{ 0 },
+		{"dir", required_argument, NULL, 'd'},
+		{"config", required_argument, NULL, 'c'},
+		{"help", no_argument, NULL, 'h'},
+		{0},
 	};
 	const char *dir_option = NULL, *config = NULL;
 	int c;

@@ -60,9 +60,9 @@ static int down(const struct dipc_dir *dir)
 int dipc_cmd_down(int argc, char **argv)
 {
 	static const struct option table[] = {
-		{ "dir", required_argument, NULL, 'd' },
-		{ "help", no_argument, NULL, 'h' },
-		{ 0 },
+		{"dir", required_argument, NULL, 'd'},
+		{"help", no_argument, NULL, 'h'},
+		{0},
 	};
 	const char *dir_option = NULL;
 	struct dipc_dir dir;

@@ -26,7 +26,7 @@
 #define CAP_SYS_PTRACE_BIT 19u
 /* 4096 bytes of an RDMA packet and its Ethernet, IP, UDP, BTH headers */
 #define MTU_FOR_4096 4200u
-#define MIB	     1048576ull
+#define MIB          1048576ull
 
 static bool has_capability(unsigned bit)
 {
@@ -58,7 +58,8 @@ static void check_mtu(const struct dipc_device *dev)
 			dipc_finding_note(
 				"%s: MTU %u, a page is several packets: `ip "
 				"link set %s mtu 9000` on every machine and "
-				"switch", dev->netdev[i], mtu, dev->netdev[i]);
+				"switch",
+				dev->netdev[i], mtu, dev->netdev[i]);
 	}
 }
 
@@ -145,14 +146,15 @@ static int uffd_open(const char **how_out)
 
 static void check_uffd(void)
 {
-	struct uffdio_api api = { .api = UFFD_API,
-				  .features = UFFD_FEATURE_MISSING_SHMEM |
-					      UFFD_FEATURE_WP_HUGETLBFS_SHMEM };
+	struct uffdio_api api = {.api = UFFD_API,
+				 .features = UFFD_FEATURE_MISSING_SHMEM |
+					     UFFD_FEATURE_WP_HUGETLBFS_SHMEM};
 	const char *how;
 	int fd = uffd_open(&how);
 
 	if (fd < 0 && errno == ENOSYS) {
-		dipc_finding_fail(NULL, "userfaultfd: not in this kernel "
+		dipc_finding_fail(NULL,
+				  "userfaultfd: not in this kernel "
 				  "(CONFIG_USERFAULTFD); no shared memory");
 		return;
 	}
@@ -164,7 +166,8 @@ static void check_uffd(void)
 		return;
 	}
 	if (ioctl(fd, UFFDIO_API, &api))
-		dipc_finding_fail(NULL, "userfaultfd: this kernel cannot write-"
+		dipc_finding_fail(NULL,
+				  "userfaultfd: this kernel cannot write-"
 				  "protect shared memory (Linux 5.19 can); no "
 				  "shared memory");
 	else
@@ -187,7 +190,8 @@ static void check_map_count(void)
 
 	dipc_sysfs_read("/proc/sys/vm/max_map_count", text, sizeof(text));
 	dipc_finding_note("vm.max_map_count is %s: each attachment costs a "
-			  "process one", text[0] ? text : "unknown");
+			  "process one",
+			  text[0] ? text : "unknown");
 }
 
 /* Where the referee's memory shall lie, if in a file. */
@@ -213,8 +217,8 @@ static void check_arena_file(const struct dipc_config *conf)
 		dipc_finding_fail("mount -o remount,size=SIZE it, or set "
 				  "arena-file elsewhere",
 				  "arena-file = %s: room for %llu MiB, "
-				  "arena-size is %llu", conf->arena_file,
-				  room / MIB,
+				  "arena-size is %llu",
+				  conf->arena_file, room / MIB,
 				  (unsigned long long)conf->arena_size / MIB);
 	else
 		dipc_finding_ok("room for arena-file = %s", conf->arena_file);

@@ -11,8 +11,8 @@
 int dipc_cmd_key(int argc, char **argv)
 {
 	static const struct option table[] = {
-		{ "help", no_argument, NULL, 'h' },
-		{ 0 },
+		{"help", no_argument, NULL, 'h'},
+		{0},
 	};
 	const char *path = KEY_DEFAULT;
 	char err[512];

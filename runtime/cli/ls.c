@@ -163,7 +163,8 @@ static void print_nodes(const struct listing *list)
 	for (i = 0; i < list->nr_nodes; i++)
 		printf("%s %u", i ? "," : "", list->nodes[i].node);
 	printf(" here, %u in the cluster; referee %s, transport %s, "
-	       "epoch %llu\n", st->nr_nodes, st->referee, st->transport,
+	       "epoch %llu\n",
+	       st->nr_nodes, st->referee, st->transport,
 	       (unsigned long long)list->epoch);
 	for (i = 0; i < list->nr_silent; i++)
 		printf("node %u does not answer\n", list->silent[i]);
@@ -172,10 +173,10 @@ static void print_nodes(const struct listing *list)
 static void print_details(const struct dipc_ls_row *row)
 {
 	static const char *const words[][4] = {
-		{ "", "", "", "" },
-		{ "attached", "detached", "created by", "last by" },
-		{ "operated", NULL, NULL, NULL },
-		{ "sent", "received", "sent by", "received by" },
+		{"", "", "", ""},
+		{"attached", "detached", "created by", "last by"},
+		{"operated", NULL, NULL, NULL},
+		{"sent", "received", "sent by", "received by"},
 	};
 	const struct dipc_stat *s = &row->stat;
 	const char *const *word = words[row->kind < 4 ? row->kind : 0];
@@ -183,7 +184,7 @@ static void print_details(const struct dipc_ls_row *row)
 
 	printf("     group %s, creator %s:%s, changed %s\n",
 	       group_name(s->gid, a), user_name(s->cuid, b),
-	       group_name(s->cgid, c), time_text(s->ctime, (char[32]){ 0 }));
+	       group_name(s->cgid, c), time_text(s->ctime, (char[32]){0}));
 	if (word[0])
 		printf("     %s %s", word[0], time_text(s->time1, a));
 	if (word[1])
@@ -225,11 +226,11 @@ static void print_table(const struct listing *list, bool is_verbose)
 static const struct {
 	const char *time1, *time2, *size, *count, *bytes, *pid1, *pid2;
 } field_names[] = {
-	[KIND_SHM] = { "atime", "dtime", "size", "attached", NULL, "cpid",
-		       "lpid" },
-	[KIND_SEM] = { "otime", NULL, "semaphores", NULL, NULL, NULL, NULL },
-	[KIND_MSG] = { "stime", "rtime", "size", "messages", "bytes", "lspid",
-		       "lrpid" },
+	[KIND_SHM] = {"atime", "dtime", "size", "attached", NULL, "cpid",
+		      "lpid"},
+	[KIND_SEM] = {"otime", NULL, "semaphores", NULL, NULL, NULL, NULL},
+	[KIND_MSG] = {"stime", "rtime", "size", "messages", "bytes", "lspid",
+		      "lrpid"},
 };
 
 static void put(json_t *o, const char *name, uint64_t value)
@@ -286,18 +287,15 @@ static int print_json(const struct listing *list)
 	int ret;
 
 	for (i = 0; i < list->nr_nodes; i++)
-		json_array_append_new(nodes,
-				      json_integer(list->nodes[i].node));
+		json_array_append_new(nodes, json_integer(list->nodes[i].node));
 	for (i = 0; i < list->nr_rows; i++)
 		json_array_append_new(objects, row_json(&list->rows[i]));
-	root = json_pack("{s:o, s:I, s:I, s:s, s:s, s:o}",
-			 "nodes", nodes,
+	root = json_pack("{s:o, s:I, s:I, s:s, s:s, s:o}", "nodes", nodes,
 			 "nodes_in_cluster",
-			 (json_int_t)list->nodes[0].nr_nodes,
-			 "epoch", (json_int_t)list->epoch,
-			 "transport", list->nodes[0].transport,
-			 "referee", list->nodes[0].referee,
-			 "objects", objects);
+			 (json_int_t)list->nodes[0].nr_nodes, "epoch",
+			 (json_int_t)list->epoch, "transport",
+			 list->nodes[0].transport, "referee",
+			 list->nodes[0].referee, "objects", objects);
 	if (!root)
 		return dipc_cli_fail("out of memory");
 	ret = json_dumpf(root, stdout, JSON_INDENT(2));
@@ -311,11 +309,11 @@ static int print_json(const struct listing *list)
 int dipc_cmd_ls(int argc, char **argv)
 {
 	static const struct option table[] = {
-		{ "dir", required_argument, NULL, 'd' },
-		{ "json", no_argument, NULL, 'j' },
-		{ "verbose", no_argument, NULL, 'v' },
-		{ "help", no_argument, NULL, 'h' },
-		{ 0 },
+		{"dir", required_argument, NULL, 'd'},
+		{"json", no_argument, NULL, 'j'},
+		{"verbose", no_argument, NULL, 'v'},
+		{"help", no_argument, NULL, 'h'},
+		{0},
 	};
 	static struct listing list; /* large, and zero */
 	bool is_json = false, is_verbose = false;

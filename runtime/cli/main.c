@@ -20,55 +20,55 @@ static int cmd_help(int argc, char **argv);
 static int cmd_version(int argc, char **argv);
 
 static const struct command commands[] = {
-	{ "up", dipc_cmd_up, "start a cluster, or this machine's part of one",
-	  "usage: dipc up [--nodes N] [--transport shm|verbs] [--address IP]\n"
-	  "               [--dir D] [--port P] [--key FILE] [--timeout S]\n"
-	  "               [--set SECTION.NAME=VALUE]...\n"
-	  "       dipc up --referee-only --address IP [--port P] [...]\n"
-	  "       dipc up --join HOST:PORT --node K --address IP --key FILE\n"
-	  "       dipc up --again\n\n"
-	  "  --nodes N        a referee and N nodes on this machine (3)\n"
-	  "  --referee-only   the referee alone; other machines join it\n"
-	  "  --join HOST:PORT one node, of the cluster with that referee\n"
-	  "  --node K         which node that is, 1 to 40\n"
-	  "  --again          start what died, with its own configuration\n"
-	  "  --transport T    shm or verbs (verbs if there is a device)\n"
-	  "  --address IP     this machine's, of the RDMA device\n"
-	  "  --port P         the referee's TCP port (a free one; with\n"
-	  "                   --referee-only 7341)\n"
-	  "  --key FILE       the cluster's key (D/cluster.key, made when\n"
-	  "                   missing)\n"
-	  "  --set S.N=V      a setting of dipc.conf(5), for every daemon\n"
-	  "  --timeout S      seconds to be ready in (10)\n"
-	  "  --dir D          where it lives ($XDG_RUNTIME_DIR/dipc,\n"
-	  "                   /run/dipc for root, or /tmp/dipc-UID)\n" },
-	{ "down", dipc_cmd_down, "stop what `up` started",
-	  "usage: dipc down [--dir D]\n\n"
-	  "Nodes first, then the referee: a clean stop, after 5 s a kill.\n" },
-	{ "run", dipc_cmd_run, "run a program on a node",
-	  "usage: dipc run --node K [--dir D] [--all-keys | --keys LIST]\n"
-	  "                [--] PROGRAM [ARGUMENT]...\n\n"
-	  "  --node K      the node of this machine whose objects it sees\n"
-	  "  --all-keys    every key is distributed, IPC_PRIVATE too: for\n"
-	  "                programs that do not know IPC_DIPC\n"
-	  "  --keys LIST   these keys are: 0x1234,100-200\n" },
-	{ "ls", dipc_cmd_ls, "list the cluster's objects",
-	  "usage: dipc ls [--dir D] [--json] [-v | --verbose]\n\n"
-	  "  -v      creators, groups, process ids and times too\n" },
-	{ "rm", dipc_cmd_rm, "remove objects",
-	  "usage: dipc rm [--dir D] [shm|sem|msg] --key K | --id N | --all\n" },
-	{ "status", dipc_cmd_status, "nodes and counters",
-	  "usage: dipc status [--dir D] [--json]\n" },
-	{ "doctor", dipc_cmd_doctor, "find out why it does not work",
-	  "usage: dipc doctor [--dir D] [--config FILE]\n\n"
-	  "Exit status 1 if something must be mended; then it says how.\n" },
-	{ "key", dipc_cmd_key, "make a cluster key",
-	  "usage: dipc key [FILE]\n\n"
-	  "FILE is /etc/dipc.key if not given. Copy it to every machine.\n" },
-	{ "help", cmd_help, "help on a sub-command",
-	  "usage: dipc help [COMMAND]\n" },
-	{ "version", cmd_version, "this program's version",
-	  "usage: dipc version\n" },
+	{"up", dipc_cmd_up, "start a cluster, or this machine's part of one",
+	 "usage: dipc up [--nodes N] [--transport shm|verbs] [--address IP]\n"
+	 "               [--dir D] [--port P] [--key FILE] [--timeout S]\n"
+	 "               [--set SECTION.NAME=VALUE]...\n"
+	 "       dipc up --referee-only --address IP [--port P] [...]\n"
+	 "       dipc up --join HOST:PORT --node K --address IP --key FILE\n"
+	 "       dipc up --again\n\n"
+	 "  --nodes N        a referee and N nodes on this machine (3)\n"
+	 "  --referee-only   the referee alone; other machines join it\n"
+	 "  --join HOST:PORT one node, of the cluster with that referee\n"
+	 "  --node K         which node that is, 1 to 40\n"
+	 "  --again          start what died, with its own configuration\n"
+	 "  --transport T    shm or verbs (verbs if there is a device)\n"
+	 "  --address IP     this machine's, of the RDMA device\n"
+	 "  --port P         the referee's TCP port (a free one; with\n"
+	 "                   --referee-only 7341)\n"
+	 "  --key FILE       the cluster's key (D/cluster.key, made when\n"
+	 "                   missing)\n"
+	 "  --set S.N=V      a setting of dipc.conf(5), for every daemon\n"
+	 "  --timeout S      seconds to be ready in (10)\n"
+	 "  --dir D          where it lives ($XDG_RUNTIME_DIR/dipc,\n"
+	 "                   /run/dipc for root, or /tmp/dipc-UID)\n"},
+	{"down", dipc_cmd_down, "stop what `up` started",
+	 "usage: dipc down [--dir D]\n\n"
+	 "Nodes first, then the referee: a clean stop, after 5 s a kill.\n"},
+	{"run", dipc_cmd_run, "run a program on a node",
+	 "usage: dipc run --node K [--dir D] [--all-keys | --keys LIST]\n"
+	 "                [--] PROGRAM [ARGUMENT]...\n\n"
+	 "  --node K      the node of this machine whose objects it sees\n"
+	 "  --all-keys    every key is distributed, IPC_PRIVATE too: for\n"
+	 "                programs that do not know IPC_DIPC\n"
+	 "  --keys LIST   these keys are: 0x1234,100-200\n"},
+	{"ls", dipc_cmd_ls, "list the cluster's objects",
+	 "usage: dipc ls [--dir D] [--json] [-v | --verbose]\n\n"
+	 "  -v      creators, groups, process ids and times too\n"},
+	{"rm", dipc_cmd_rm, "remove objects",
+	 "usage: dipc rm [--dir D] [shm|sem|msg] --key K | --id N | --all\n"},
+	{"status", dipc_cmd_status, "nodes and counters",
+	 "usage: dipc status [--dir D] [--json]\n"},
+	{"doctor", dipc_cmd_doctor, "find out why it does not work",
+	 "usage: dipc doctor [--dir D] [--config FILE]\n\n"
+	 "Exit status 1 if something must be mended; then it says how.\n"},
+	{"key", dipc_cmd_key, "make a cluster key",
+	 "usage: dipc key [FILE]\n\n"
+	 "FILE is /etc/dipc.key if not given. Copy it to every machine.\n"},
+	{"help", cmd_help, "help on a sub-command",
+	 "usage: dipc help [COMMAND]\n"},
+	{"version", cmd_version, "this program's version",
+	 "usage: dipc version\n"},
 };
 
 #define NR_COMMANDS (sizeof(commands) / sizeof(commands[0]))
@@ -136,7 +136,7 @@ int dipc_cli_number(const char *what, const char *text, unsigned long min,
 
 const char *dipc_cli_kind(unsigned kind)
 {
-	static const char *const names[] = { "?", "shm", "sem", "msg" };
+	static const char *const names[] = {"?", "shm", "sem", "msg"};
 
 	return names[kind < 4 ? kind : 0];
 }
@@ -174,15 +174,15 @@ static int find_beside(const char *name, const char *const *dirs, int mode,
 
 int dipc_cli_find_program(const char *program, char *path_out, size_t size)
 {
-	static const char *const dirs[] = { ".", DIPC_SBINDIR_FROM_BIN, NULL };
+	static const char *const dirs[] = {".", DIPC_SBINDIR_FROM_BIN, NULL};
 
 	return find_beside(program, dirs, X_OK, path_out, size);
 }
 
 int dipc_cli_find_library(char *path_out, size_t size)
 {
-	static const char *const dirs[] = { "../lib", DIPC_LIBDIR_FROM_BIN,
-					    NULL };
+	static const char *const dirs[] = {"../lib", DIPC_LIBDIR_FROM_BIN,
+					   NULL};
 
 	return find_beside("libdipc-rdma.so.0", dirs, R_OK, path_out, size);
 }

@@ -69,8 +69,8 @@ static int port_bind(const struct addrinfo *info, unsigned *port_out)
 int dipc_place_referee(struct dipc_place *place, const char *host,
 		       unsigned port)
 {
-	const struct addrinfo hints = { .ai_flags = AI_NUMERICHOST,
-					.ai_socktype = SOCK_STREAM };
+	const struct addrinfo hints = {.ai_flags = AI_NUMERICHOST,
+				       .ai_socktype = SOCK_STREAM};
 	bool is_v6 = strchr(host, ':');
 	struct addrinfo *info;
 	char text[16];
@@ -83,7 +83,8 @@ int dipc_place_referee(struct dipc_place *place, const char *host,
 	freeaddrinfo(info);
 	if (ret)
 		return dipc_cli_fail("the referee cannot listen on %s port %u: "
-				     "%s", host, port, strerror(-ret));
+				     "%s",
+				     host, port, strerror(-ret));
 	snprintf(place->referee, sizeof(place->referee), "%s%s%s:%u",
 		 is_v6 ? "[" : "", host, is_v6 ? "]" : "", port);
 	return 0;

@@ -11,7 +11,7 @@
 struct dipc_place {
 	bool is_verbs;
 	char address[INET6_ADDRSTRLEN]; /* this machine's; "" if not needed */
-	char referee[160];		/* HOST:PORT */
+	char referee[160];              /* HOST:PORT */
 };
 
 /*

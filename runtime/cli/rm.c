@@ -59,8 +59,7 @@ static int rm(struct dipc_session *session, const struct choice *choice)
 	int ret = dipc_session_ls(session, &rows, &nr), status = 0;
 
 	if (ret)
-		return dipc_cli_fail("the list of objects: %s",
-				     strerror(-ret));
+		return dipc_cli_fail("the list of objects: %s", strerror(-ret));
 	for (i = 0; i < nr; i++) {
 		if (!is_chosen(choice, &rows[i]))
 			continue;
@@ -104,12 +103,12 @@ static int choice_option(struct choice *choice, int c)
 static int choice_parse(struct choice *choice, int argc, char **argv)
 {
 	static const struct option table[] = {
-		{ "dir", required_argument, NULL, 'd' },
-		{ "key", required_argument, NULL, 'k' },
-		{ "id", required_argument, NULL, 'i' },
-		{ "all", no_argument, NULL, 'a' },
-		{ "help", no_argument, NULL, 'h' },
-		{ 0 },
+		{"dir", required_argument, NULL, 'd'},
+		{"key", required_argument, NULL, 'k'},
+		{"id", required_argument, NULL, 'i'},
+		{"all", no_argument, NULL, 'a'},
+		{"help", no_argument, NULL, 'h'},
+		{0},
 	};
 	int c;
 
@@ -118,8 +117,8 @@ static int choice_parse(struct choice *choice, int argc, char **argv)
 			return DIPC_EXIT_USAGE;
 	if (optind < argc) {
 		choice->kind = argv[optind++];
-		if (strcmp(choice->kind, "shm") && strcmp(choice->kind, "sem") &&
-		    strcmp(choice->kind, "msg"))
+		if (strcmp(choice->kind, "shm") &&
+		    strcmp(choice->kind, "sem") && strcmp(choice->kind, "msg"))
 			return dipc_cli_usage("%s: shm, sem or msg",
 					      choice->kind);
 	}
@@ -133,7 +132,7 @@ static int choice_parse(struct choice *choice, int argc, char **argv)
 int dipc_cmd_rm(int argc, char **argv)
 {
 	struct dipc_target targets[DIPC_CLI_NODES];
-	struct choice choice = { 0 };
+	struct choice choice = {0};
 	struct dipc_session *session = NULL;
 	unsigned i, nr;
 	int ret = -ENOENT;

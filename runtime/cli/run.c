@@ -11,13 +11,13 @@
 
 #include "runtime/cli/dir.h"
 
-#define EXIT_NO_EXEC	  126 /* as env(1) and the shells */
+#define EXIT_NO_EXEC   126 /* as env(1) and the shells */
 #define EXIT_NOT_FOUND 127
 
 /* A dipcd that hangs is not told from one that is busy: connect() is all. */
 static bool is_serving(const char *path)
 {
-	struct sockaddr_un addr = { .sun_family = AF_UNIX };
+	struct sockaddr_un addr = {.sun_family = AF_UNIX};
 	int fd, ret;
 
 	if (strlen(path) >= sizeof(addr.sun_path))
@@ -68,7 +68,8 @@ static int set_node(const char *dir_option, unsigned node)
 	if (!is_serving(path)) {
 		list_nodes(&dir, list, sizeof(list));
 		return dipc_cli_fail("node %u does not run in %s; nodes that "
-				     "do: %s", node, dir.path, list);
+				     "do: %s",
+				     node, dir.path, list);
 	}
 	if (setenv("DIPC_SOCKET", path, 1) || setenv("DIPC_CONF", conf, 1))
 		return dipc_cli_fail("%m");
@@ -86,7 +87,8 @@ static int set_preload(void)
 		return DIPC_EXIT_FAIL;
 	if (strpbrk(library, " :"))
 		return dipc_cli_fail("%s: LD_PRELOAD cannot hold a name with "
-				     "a blank or a colon", library);
+				     "a blank or a colon",
+				     library);
 	len = strlen(library);
 	if (old && !strncmp(old, library, len) &&
 	    (!old[len] || old[len] == ':'))
@@ -108,12 +110,12 @@ struct run {
 static int run_parse(struct run *run, int argc, char **argv)
 {
 	static const struct option table[] = {
-		{ "node", required_argument, NULL, 'n' },
-		{ "dir", required_argument, NULL, 'd' },
-		{ "all-keys", no_argument, NULL, 'a' },
-		{ "keys", required_argument, NULL, 'k' },
-		{ "help", no_argument, NULL, 'h' },
-		{ 0 },
+		{"node", required_argument, NULL, 'n'},
+		{"dir", required_argument, NULL, 'd'},
+		{"all-keys", no_argument, NULL, 'a'},
+		{"keys", required_argument, NULL, 'k'},
+		{"help", no_argument, NULL, 'h'},
+		{0},
 	};
 	int c;
 
@@ -149,7 +151,7 @@ static int run_parse(struct run *run, int argc, char **argv)
 
 int dipc_cmd_run(int argc, char **argv)
 {
-	struct run run = { 0 };
+	struct run run = {0};
 
 	if (run_parse(&run, argc, argv))
 		return DIPC_EXIT_USAGE;

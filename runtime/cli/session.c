@@ -23,12 +23,12 @@
 
 #define ANSWER_SECONDS 5
 #define HELLO_FDS      4
-#define LS_ROWS	       (DIPC_SLOT_PAYLOAD / sizeof(struct dipc_ls_row))
+#define LS_ROWS        (DIPC_SLOT_PAYLOAD / sizeof(struct dipc_ls_row))
 
 struct dipc_session {
-	int sock;			       /* owned */
-	int bell;			       /* owned; the engine's eventfd */
-	struct dipc_area *area;		       /* owned mapping */
+	int sock;                              /* owned */
+	int bell;                              /* owned; the engine's eventfd */
+	struct dipc_area *area;                /* owned mapping */
 	const struct dipc_engine_page *engine; /* owned mapping */
 	uint32_t node;
 };
@@ -42,11 +42,11 @@ static int hello_receive(int sock, struct dipc_sock_msg *msg, int *fds)
 		struct cmsghdr head;
 		char room[CMSG_SPACE(HELLO_FDS * sizeof(int))];
 	} control;
-	struct iovec iov = { .iov_base = msg, .iov_len = sizeof(*msg) };
-	struct msghdr mh = { .msg_iov = &iov,
-			     .msg_iovlen = 1,
-			     .msg_control = &control,
-			     .msg_controllen = sizeof(control) };
+	struct iovec iov = {.iov_base = msg, .iov_len = sizeof(*msg)};
+	struct msghdr mh = {.msg_iov = &iov,
+			    .msg_iovlen = 1,
+			    .msg_control = &control,
+			    .msg_controllen = sizeof(control)};
 	struct cmsghdr *cm;
 	size_t nr = 0;
 	ssize_t n;
@@ -79,10 +79,10 @@ static void *hello_map(int fd, size_t len, int prot)
 
 static int hello(struct dipc_session *s)
 {
-	const struct dipc_sock_msg question = { .magic = DIPC_LOCAL_MAGIC,
-						.version = DIPC_LOCAL_VERSION,
-						.type = DIPC_SOCK_HELLO };
-	struct dipc_sock_msg answer = { 0 };
+	const struct dipc_sock_msg question = {.magic = DIPC_LOCAL_MAGIC,
+					       .version = DIPC_LOCAL_VERSION,
+					       .type = DIPC_SOCK_HELLO};
+	struct dipc_sock_msg answer = {0};
 	int fds[HELLO_FDS];
 	int i, nr, ret;
 
@@ -113,8 +113,8 @@ static int hello(struct dipc_session *s)
 int dipc_session_open(const char *socket_path,
 		      struct dipc_session **session_out)
 {
-	const struct timeval limit = { .tv_sec = ANSWER_SECONDS };
-	struct sockaddr_un addr = { .sun_family = AF_UNIX };
+	const struct timeval limit = {.tv_sec = ANSWER_SECONDS};
+	struct sockaddr_un addr = {.sun_family = AF_UNIX};
 	struct dipc_session *s;
 	int ret;
 
@@ -185,7 +185,7 @@ static void ring(struct dipc_session *s)
 
 static int slot_wait(struct dipc_slot *slot)
 {
-	const struct timespec second = { .tv_sec = 1 };
+	const struct timespec second = {.tv_sec = 1};
 	int left = ANSWER_SECONDS;
 
 	atomic_store_explicit(&slot->is_waiting, 1, memory_order_seq_cst);
@@ -240,7 +240,7 @@ static int64_t session_call(struct dipc_session *s, enum dipc_local_call call,
 int dipc_session_status(struct dipc_session *session,
 			struct dipc_status *status_out)
 {
-	union dipc_call_args args = { 0 };
+	union dipc_call_args args = {0};
 	struct dipc_status st;
 	size_t len = sizeof(st);
 	int64_t ret;
@@ -260,7 +260,7 @@ int dipc_session_status(struct dipc_session *session,
 int dipc_session_ls(struct dipc_session *session, struct dipc_ls_row **rows_out,
 		    unsigned *nr_out)
 {
-	union dipc_call_args args = { 0 };
+	union dipc_call_args args = {0};
 	struct dipc_ls_row *rows = NULL, *more;
 	size_t nr = 0, len;
 	int64_t next;
@@ -294,10 +294,9 @@ int dipc_session_ls(struct dipc_session *session, struct dipc_ls_row **rows_out,
 
 int dipc_session_rm(struct dipc_session *session, const struct dipc_ls_row *row)
 {
-	static const enum dipc_local_call calls[] = { DIPC_CALL_SHMCTL,
-						DIPC_CALL_SEMCTL,
-						DIPC_CALL_MSGCTL };
-	union dipc_call_args args = { 0 };
+	static const enum dipc_local_call calls[] = {
+		DIPC_CALL_SHMCTL, DIPC_CALL_SEMCTL, DIPC_CALL_MSGCTL};
+	union dipc_call_args args = {0};
 
 	if (row->kind < 1 || row->kind > 3)
 		return -EINVAL;

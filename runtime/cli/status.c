@@ -13,8 +13,10 @@ static const struct {
 	const char *words;
 	size_t offset;
 } counters[] = {
-#define COUNTER(name, words) \
-	{ #name, words, offsetof(struct dipc_status, name) }
+#define COUNTER(name, words)                                                   \
+	{                                                                      \
+#name, words, offsetof(struct dipc_status, name)               \
+	}
 	COUNTER(nr_reads, "reads"),
 	COUNTER(nr_writes, "writes"),
 	COUNTER(nr_atomics, "atomics"),
@@ -42,9 +44,9 @@ static void print_text(const struct dipc_status *st)
 	unsigned i;
 
 	printf("node %u: %s %s, referee %s, %u node%s in the cluster, "
-	       "epoch %llu\n", st->node, st->transport, st->address,
-	       st->referee, st->nr_nodes, st->nr_nodes == 1 ? "" : "s",
-	       (unsigned long long)st->epoch);
+	       "epoch %llu\n",
+	       st->node, st->transport, st->address, st->referee, st->nr_nodes,
+	       st->nr_nodes == 1 ? "" : "s", (unsigned long long)st->epoch);
 	for (i = 0; i < NR_COUNTERS; i++)
 		printf("%s%llu %s", i ? ", " : "  ",
 		       (unsigned long long)counter(st, i), counters[i].words);
@@ -56,13 +58,11 @@ static void add_json(const struct dipc_status *st, json_t *nodes)
 	json_t *node;
 	unsigned i;
 
-	node = json_pack("{s:I, s:I, s:I, s:s, s:s, s:s}",
-			 "node", (json_int_t)st->node,
-			 "nodes_in_cluster", (json_int_t)st->nr_nodes,
-			 "epoch", (json_int_t)st->epoch,
-			 "transport", st->transport,
-			 "address", st->address,
-			 "referee", st->referee);
+	node = json_pack("{s:I, s:I, s:I, s:s, s:s, s:s}", "node",
+			 (json_int_t)st->node, "nodes_in_cluster",
+			 (json_int_t)st->nr_nodes, "epoch",
+			 (json_int_t)st->epoch, "transport", st->transport,
+			 "address", st->address, "referee", st->referee);
 	for (i = 0; node && i < NR_COUNTERS; i++)
 		json_object_set_new(node, counters[i].name,
 				    json_integer((json_int_t)counter(st, i)));
@@ -108,10 +108,10 @@ static int status(const char *dir_option, json_t *nodes)
 int dipc_cmd_status(int argc, char **argv)
 {
 	static const struct option table[] = {
-		{ "dir", required_argument, NULL, 'd' },
-		{ "json", no_argument, NULL, 'j' },
-		{ "help", no_argument, NULL, 'h' },
-		{ 0 },
+		{"dir", required_argument, NULL, 'd'},
+		{"json", no_argument, NULL, 'j'},
+		{"help", no_argument, NULL, 'h'},
+		{0},
 	};
 	const char *dir_option = NULL;
 	json_t *nodes = NULL;

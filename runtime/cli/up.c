@@ -116,20 +116,20 @@ static int up_check_options(struct up *up)
 static int up_parse(struct up *up, int argc, char **argv)
 {
 	static const struct option table[] = {
-		{ "nodes", required_argument, NULL, 'n' },
-		{ "node", required_argument, NULL, 'N' },
-		{ "transport", required_argument, NULL, 't' },
-		{ "dir", required_argument, NULL, 'd' },
-		{ "address", required_argument, NULL, 'a' },
-		{ "port", required_argument, NULL, 'p' },
-		{ "key", required_argument, NULL, 'k' },
-		{ "timeout", required_argument, NULL, 'T' },
-		{ "set", required_argument, NULL, 's' },
-		{ "join", required_argument, NULL, 'j' },
-		{ "referee-only", no_argument, NULL, 'r' },
-		{ "again", no_argument, NULL, 'A' },
-		{ "help", no_argument, NULL, 'h' },
-		{ 0 },
+		{"nodes", required_argument, NULL, 'n'},
+		{"node", required_argument, NULL, 'N'},
+		{"transport", required_argument, NULL, 't'},
+		{"dir", required_argument, NULL, 'd'},
+		{"address", required_argument, NULL, 'a'},
+		{"port", required_argument, NULL, 'p'},
+		{"key", required_argument, NULL, 'k'},
+		{"timeout", required_argument, NULL, 'T'},
+		{"set", required_argument, NULL, 's'},
+		{"join", required_argument, NULL, 'j'},
+		{"referee-only", no_argument, NULL, 'r'},
+		{"again", no_argument, NULL, 'A'},
+		{"help", no_argument, NULL, 'h'},
+		{0},
 	};
 	int c;
 
@@ -166,8 +166,8 @@ static int up_find_key(struct up *up)
 		if (up->join && access(full, F_OK))
 			return dipc_cli_fail("--join needs --key: a copy of "
 					     "the cluster's key");
-		ret = up->join ? -EEXIST :
-				 dipc_key_make(full, err, sizeof(err));
+		ret = up->join ? -EEXIST
+			       : dipc_key_make(full, err, sizeof(err));
 		if (ret && ret != -EEXIST)
 			return dipc_cli_fail("%s", err);
 	}
@@ -373,7 +373,8 @@ static void report_how_to_join(const struct up *up)
 	if (up->place.is_verbs)
 		printf("other machines, each with a copy of %s:\n"
 		       "  dipc up --join %s --node K --address IP "
-		       "--key FILE\n", up->key_file, up->place.referee);
+		       "--key FILE\n",
+		       up->key_file, up->place.referee);
 	else
 		printf("its nodes, on this machine:\n"
 		       "  dipc up%s --join %s --node K --transport shm\n",

@@ -140,6 +140,8 @@ static int64_t job_semctl(struct dipc_job *job)
 		if (ret == 0 && job->args.ctl.cmd == IPC_RMID)
 			dipc_process_undo_clear(job->node, job->args.ctl.id,
 						-1);
+		if (ret == 0 && job->args.ctl.cmd == IPC_SET)
+			dipc_sems_forget(job->node->sems, job->args.ctl.id);
 		return ret;
 	}
 }

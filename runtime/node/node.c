@@ -371,6 +371,8 @@ static void leave_fiber(void *arg)
 	dipc_clients_close(node);
 	if (node->segments)
 		dipc_segments_drain(node);
+	if (node->msgs)
+		dipc_msgs_flush(node->msgs);
 	if (node->lookup)
 		(void)dipc_lookup_leave(node->lookup);
 	dipc_loop_stop(node->loop);

@@ -464,7 +464,9 @@ int dipc_msg_evict(struct dipc_fabric *f, uint32_t slot, unsigned node)
 	ret = lock_queue(f, slot, &h);
 	if (ret)
 		return ret;
-	ret = mend(&h, node);
+	/* no dead holder any more: who sleeps here is in a list */
+	if (h.obj.msg.rcv_first || h.obj.msg.snd_first)
+		ret = mend(&h, node);
 	end = dipc_msg_hold_finish(&h);
 	return ret ? ret : end;
 }

@@ -128,8 +128,8 @@ static void stat_msg(const struct dipc_arena_msg *msg, struct dipc_stat *st)
 void dipc_object_stat(const struct dipc_arena_object *obj,
 		      struct dipc_stat *stat_out)
 {
-	enum dipc_kind kind = (enum dipc_kind)(
-		(obj->state & ~DIPC_OBJECT_REMOVED) >> 32);
+	enum dipc_kind kind =
+		(enum dipc_kind)((obj->state & ~DIPC_OBJECT_REMOVED) >> 32);
 
 	memset(stat_out, 0, sizeof(*stat_out));
 	stat_out->key = obj->key;
@@ -293,8 +293,8 @@ static void lock_back_off(struct dipc_fabric *f, unsigned attempt)
 {
 	const struct dipc_limits *limits =
 		dipc_transport_limits(dipc_fabric_transport(f));
-	uint64_t max = limits->has_device_latency ? BACKOFF_DEVICE :
-						    BACKOFF_SHM;
+	uint64_t max =
+		limits->has_device_latency ? BACKOFF_DEVICE : BACKOFF_SHM;
 
 	max <<= attempt < 8 ? attempt : 8;
 	if (max > BACKOFF_MAX)

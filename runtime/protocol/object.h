@@ -11,11 +11,11 @@ struct dipc_cred {
 	uint32_t pid, uid, gid;
 	uint32_t nr_groups;
 	const uint32_t *groups; /* borrowed, supplementary */
-	bool has_ipc_owner;	/* CAP_IPC_OWNER: any access */
-	bool has_sys_admin;	/* CAP_SYS_ADMIN: IPC_SET, IPC_RMID */
+	bool has_ipc_owner;     /* CAP_IPC_OWNER: any access */
+	bool has_sys_admin;     /* CAP_SYS_ADMIN: IPC_SET, IPC_RMID */
 };
 
-#define DIPC_WANT_READ	4u
+#define DIPC_WANT_READ  4u
 #define DIPC_WANT_WRITE 2u
 
 /* Offset of slot SLOT in the arena. */
@@ -52,8 +52,8 @@ int dipc_object_check(const struct dipc_arena_object *obj, int32_t id,
 struct dipc_lock {
 	struct dipc_fabric *fabric;
 	struct dipc_local_lock *local; /* private */
-	uint64_t off;		       /* of the lock word */
-	uint64_t word;		       /* what we put there */
+	uint64_t off;                  /* of the lock word */
+	uint64_t word;                 /* what we put there */
 };
 
 /*

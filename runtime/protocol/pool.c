@@ -20,8 +20,7 @@
 #define BATCH_MAX ((256u - sizeof(struct dipc_arena_batch)) / sizeof(uint32_t))
 #define TEXT_AT   sizeof(struct dipc_arena_message)
 
-struct class
-{
+struct size_class {
 	struct dipc_pool *pool; /* the one it is part of */
 	uint64_t end;           /* of its blocks; they begin where those of
 				   the class before end */
@@ -41,7 +40,7 @@ struct dipc_pool {
 	bool is_dead;
 	bool is_flushed; /* and nothing was asked for since */
 	bool has_complained;
-	struct class class[DIPC_POOL_CLASSES];
+	struct size_class classes[DIPC_POOL_CLASSES];
 };
 
 /* ---- life --------------------------------------------------------------- */
@@ -50,7 +49,7 @@ static int class_init(struct dipc_pool *pool, unsigned i)
 {
 	const struct dipc_arena_super *super = dipc_fabric_super(pool->fabric);
 	const struct dipc_arena_pool *ap = &super->pool[i];
-	struct class *c = &pool->class[i];
+	struct size_class *c = &pool->classes[i];
 
 	/* a result of 31 bits must be able to name every block: msg.md */
 	if (ap->block_size < DIPC_BLOCK_GRAIN ||
@@ -99,7 +98,7 @@ static void pool_free(struct dipc_pool *pool)
 	unsigned i;
 
 	for (i = 0; i < DIPC_POOL_CLASSES; i++)
-		free(pool->class[i].block);
+		free(pool->classes[i].block);
 	free(pool);
 }
 
@@ -115,27 +114,27 @@ void dipc_pool_destroy(struct dipc_pool *pool)
 /* ---- the local list ----------------------------------------------------- */
 
 /* Is OFF the beginning of a block of C? */
-static bool class_has(const struct class *c, uint64_t off)
+static bool class_has(const struct size_class *c, uint64_t off)
 {
 	const struct dipc_pool *pool = c->pool;
-	uint64_t begin = c == pool->class ? DIPC_BLOCK_GRAIN : c[-1].end;
+	uint64_t begin = c == pool->classes ? DIPC_BLOCK_GRAIN : c[-1].end;
 
 	return off >= begin && off < c->end && c->end - off >= c->block_size &&
 	       (c->end - off) % c->block_size == 0;
 }
 
-static struct class *class_of(const struct dipc_pool *pool, uint64_t off)
+static struct size_class *class_of(const struct dipc_pool *pool, uint64_t off)
 {
 	unsigned i;
 
 	for (i = 0; i < DIPC_POOL_CLASSES; i++)
-		if (class_has(&pool->class[i], off))
-			return (struct class *)&pool->class[i];
+		if (class_has(&pool->classes[i], off))
+			return (struct size_class *)&pool->classes[i];
 	return NULL;
 }
 
 /* Room for NR more. 0 or -ENOMEM. */
-static int class_reserve(struct class *c, unsigned nr)
+static int class_reserve(struct size_class *c, unsigned nr)
 {
 	unsigned room = c->nr + nr;
 	uint32_t *block;
@@ -151,7 +150,7 @@ static int class_reserve(struct class *c, unsigned nr)
 	return 0;
 }
 
-static void class_push(struct class *c, uint64_t off)
+static void class_push(struct size_class *c, uint64_t off)
 {
 	c->block[c->nr++] = (uint32_t)(off / DIPC_BLOCK_GRAIN);
 }
@@ -166,21 +165,21 @@ static void pool_check_link(struct dipc_pool *pool)
 		return;
 	pool->link = link;
 	for (i = 0; i < DIPC_POOL_CLASSES; i++)
-		pool->class[i].nr = 0;
+		pool->classes[i].nr = 0;
 }
 
 /* ---- leasing ------------------------------------------------------------ */
 
-static uint64_t class_off(const struct class *c)
+static uint64_t class_off(const struct size_class *c)
 {
-	size_t i = (size_t)(c - c->pool->class);
+	size_t i = (size_t)(c - c->pool->classes);
 
 	return offsetof(struct dipc_arena_super, pool) +
 	       i * sizeof(struct dipc_arena_pool);
 }
 
 /* The blocks of a batch that is ours now. 0, -ENOMEM, -EPROTO. */
-static int class_adopt(struct class *c, const struct dipc_arena_batch *b)
+static int class_adopt(struct size_class *c, const struct dipc_arena_batch *b)
 {
 	unsigned i;
 	int ret;
@@ -204,7 +203,7 @@ err_batch:
 }
 
 /* Take the batch that HEAD names. 1: done; 0: it is another's; -errno. */
-static int lease_pop(struct class *c, uint64_t head)
+static int lease_pop(struct size_class *c, uint64_t head)
 {
 	struct dipc_fabric *f = c->pool->fabric;
 	uint64_t off = head & HEAD_OFF, old, next;
@@ -237,7 +236,7 @@ static int lease_pop(struct class *c, uint64_t head)
 }
 
 /* A batch never used before. 1, 0: there is none; -errno. */
-static int lease_bump(struct class *c)
+static int lease_bump(struct size_class *c)
 {
 	uint64_t len = (uint64_t)c->batch * c->block_size;
 	uint64_t off, end;
@@ -266,7 +265,7 @@ static int lease_bump(struct class *c)
 }
 
 /* Fiber. One more batch: 0, -ENOMEM (there is none), -ENOLINK, -EPROTO. */
-static int lease(struct class *c)
+static int lease(struct size_class *c)
 {
 	struct dipc_arena_pool ap;
 	int ret;
@@ -288,7 +287,7 @@ static int lease(struct class *c)
 /* ---- giving back -------------------------------------------------------- */
 
 /* The NR oldest blocks to the arena. Fiber. 0 or -ENOLINK: orphans. */
-static int give_back(struct class *c, unsigned nr)
+static int give_back(struct size_class *c, unsigned nr)
 {
 	struct dipc_fabric *f = c->pool->fabric;
 	struct dipc_link *link = dipc_fabric_arena(f);
@@ -331,19 +330,19 @@ static int give_back(struct class *c, unsigned nr)
 
 /* ---- working ahead ------------------------------------------------------ */
 
-static bool class_is_low(const struct class *c)
+static bool class_is_low(const struct size_class *c)
 {
 	return c->nr <= c->batch / 2;
 }
 
-static bool class_is_high(const struct class *c)
+static bool class_is_high(const struct size_class *c)
 {
 	return c->nr > c->batch * SURPLUS;
 }
 
 static void work_fiber(void *arg)
 {
-	struct class *c = arg;
+	struct size_class *c = arg;
 	struct dipc_pool *pool = c->pool;
 	int ret = 0;
 
@@ -358,7 +357,7 @@ static void work_fiber(void *arg)
 		pool_free(pool);
 }
 
-static void work_ahead(struct class *c)
+static void work_ahead(struct size_class *c)
 {
 	struct dipc_pool *pool = c->pool;
 
@@ -375,7 +374,7 @@ static void work_ahead(struct class *c)
 /* ---- handing out -------------------------------------------------------- */
 
 /* Fiber. 0, -ENOMEM: this class has none. */
-static int class_get(struct class *c, uint64_t *off_out)
+static int class_get(struct size_class *c, uint64_t *off_out)
 {
 	int ret = 0;
 
@@ -415,7 +414,7 @@ int dipc_pool_get(struct dipc_pool *pool, size_t len,
 	pool_check_link(pool);
 	pool->is_flushed = false;
 	for (i = 0; i < DIPC_POOL_CLASSES; i++) {
-		struct class *c = &pool->class[i];
+		struct size_class *c = &pool->classes[i];
 
 		if (c->block_size - TEXT_AT < len)
 			continue;
@@ -432,7 +431,7 @@ int dipc_pool_get(struct dipc_pool *pool, size_t len,
 
 void dipc_pool_put(struct dipc_pool *pool, uint64_t off)
 {
-	struct class *c = class_of(pool, off);
+	struct size_class *c = class_of(pool, off);
 
 	pool_check_link(pool);
 	/* no memory to remember it: an orphan */
@@ -451,7 +450,7 @@ int dipc_pool_flush(struct dipc_pool *pool)
 	pool_check_link(pool);
 	pool->is_flushed = true;
 	for (i = 0; i < DIPC_POOL_CLASSES && !ret; i++) {
-		struct class *c = &pool->class[i];
+		struct size_class *c = &pool->classes[i];
 
 		dipc_fmutex_lock(&c->refill);
 		while (c->nr && !ret)
@@ -463,17 +462,17 @@ int dipc_pool_flush(struct dipc_pool *pool)
 
 size_t dipc_pool_text_room(const struct dipc_pool *pool, uint64_t off)
 {
-	const struct class *c = class_of(pool, off);
+	const struct size_class *c = class_of(pool, off);
 
 	return c ? c->block_size - TEXT_AT : 0;
 }
 
 size_t dipc_pool_text_max(const struct dipc_pool *pool)
 {
-	return pool->class[DIPC_POOL_CLASSES - 1].block_size - TEXT_AT;
+	return pool->classes[DIPC_POOL_CLASSES - 1].block_size - TEXT_AT;
 }
 
 unsigned dipc_pool_nr_free(const struct dipc_pool *pool, unsigned pool_class)
 {
-	return pool->class[pool_class].nr;
+	return pool->classes[pool_class].nr;
 }

@@ -45,7 +45,8 @@ void dipc_sems_destroy(struct dipc_sems *sems)
 
 	if (!sems)
 		return;
-	HASH_ITER(hh, sems->sets, set, tmp) {
+	HASH_ITER(hh, sems->sets, set, tmp)
+	{
 		HASH_DEL(sems->sets, set);
 		set_free(set);
 	}
@@ -193,12 +194,12 @@ void dipc_sem_note_otime(struct dipc_sems *sems, struct sem_set *set)
 	if (now == set->otime || dipc_tx_begin(&tx, link, sizeof(now)))
 		return;
 	set->otime = now;
-	dipc_tx_write(&tx,
-		      dipc_tx_at(link,
-				 sem_slot_off(sems->fabric, set) +
+	dipc_tx_write(
+		&tx,
+		dipc_tx_at(link, sem_slot_off(sems->fabric, set) +
 					 offsetof(struct dipc_arena_object,
 						  sem.otime)),
-		      &now, sizeof(now));
+		&now, sizeof(now));
 	/* for people: losing it does no harm */
 	(void)dipc_tx_post(&tx);
 }
@@ -317,8 +318,8 @@ static int op_check(const struct semop *op)
 		if (op->ops[i].num >= op->set->nr)
 			return -EFBIG;
 	return dipc_object_allows(&op->set->obj, op->cred,
-				  op->is_alter ? DIPC_WANT_WRITE :
-						 DIPC_WANT_READ);
+				  op->is_alter ? DIPC_WANT_WRITE
+					       : DIPC_WANT_READ);
 }
 
 /* A record worth reading along: the waiter that V is likely to wake. */
@@ -381,7 +382,7 @@ static int op_sleep(const struct semop *op, struct sem_sleeper *s)
 
 static int op_slow(const struct semop *op)
 {
-	struct sem_sleeper s = { 0 };
+	struct sem_sleeper s = {0};
 	int ret;
 
 	/* before the lock: waiting for a record under it could deadlock */
@@ -428,11 +429,11 @@ int dipc_sem_op(struct dipc_sems *sems, int32_t id,
 		unsigned nr, uint64_t deadline, struct dipc_cancel *cancel)
 {
 	struct dipc_arena_sembuf small[OPS_INLINE], *copy = small;
-	struct semop op = { .sems = sems,
-			    .cred = cred,
-			    .nr = nr,
-			    .deadline = deadline,
-			    .cancel = cancel };
+	struct semop op = {.sems = sems,
+			   .cred = cred,
+			   .nr = nr,
+			   .deadline = deadline,
+			   .cancel = cancel};
 	unsigned i;
 	int ret;
 
@@ -450,8 +451,8 @@ int dipc_sem_op(struct dipc_sems *sems, int32_t id,
 		copy[i].op = ops[i].sem_op;
 		copy[i].flags = ops[i].sem_flg;
 		op.is_alter |= ops[i].sem_op != 0;
-		op.may_block |= ops[i].sem_op <= 0 &&
-				!(ops[i].sem_flg & IPC_NOWAIT);
+		op.may_block |=
+			ops[i].sem_op <= 0 && !(ops[i].sem_flg & IPC_NOWAIT);
 	}
 	op.ops = copy;
 	ret = op_run(&op, id);

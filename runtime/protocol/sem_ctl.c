@@ -59,7 +59,7 @@ static int set_values(struct dipc_sems *sems, struct sem_set *set,
 		      const struct dipc_cred *cred, int num,
 		      const unsigned short *values)
 {
-	struct dipc_arena_sembuf one = { .num = (uint16_t)num };
+	struct dipc_arena_sembuf one = {.num = (uint16_t)num};
 	uint64_t ctime = (uint64_t)dipc_fabric_wall(sems->fabric);
 	struct sem_batch b;
 	struct sem_hold h;
@@ -94,8 +94,8 @@ int dipc_sem_set(struct dipc_sems *sems, int32_t id,
 	ret = ctl_begin(sems, id, cred, DIPC_WANT_WRITE, &set);
 	if (ret)
 		return ret;
-	ret = num < 0 ? (nr < set->nr ? -EINVAL : 0) :
-			((uint32_t)num >= set->nr ? -EINVAL : 0);
+	ret = num < 0 ? (nr < set->nr ? -EINVAL : 0)
+		      : ((uint32_t)num >= set->nr ? -EINVAL : 0);
 	for (i = 0; ret == 0 && i < nr_values; i++)
 		if (values[i] > SEM_VALUE_MAX)
 			ret = -ERANGE;
@@ -256,7 +256,7 @@ out_put:
 static int count_waiters(struct dipc_sems *sems, struct sem_set *set, int num,
 			 bool for_zero)
 {
-	struct dipc_arena_sembuf one = { .num = (uint16_t)num };
+	struct dipc_arena_sembuf one = {.num = (uint16_t)num};
 	struct sem_queued *q = NULL;
 	struct sem_batch b;
 	struct sem_hold h;
@@ -324,9 +324,9 @@ int dipc_sem_get(struct dipc_sems *sems, int32_t id,
 	ret = ctl_begin(sems, id, cred, DIPC_WANT_READ, &set);
 	if (ret)
 		return ret;
-	ret = num < 0 || (uint32_t)num >= set->nr ?
-		      -EINVAL :
-		      get_one(sems, set, num, cmd);
+	ret = num < 0 || (uint32_t)num >= set->nr
+		      ? -EINVAL
+		      : get_one(sems, set, num, cmd);
 	dipc_sem_set_put(sems, set);
 	return ret;
 }

@@ -13,111 +13,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "runtime/base/log.h"
-
-#define BATCH_ROOM 2048u
-#define WRITE_MAX  65536u
-
-/* ---- chains ------------------------------------------------------------- */
-
-void dipc_sem_batch_init(struct sem_batch *b, struct dipc_fabric *f)
-{
-	b->fabric = f;
-	b->tx.link = NULL;
-	b->room = 0;
-	b->status = 0;
-	b->nr_checks = 0;
-}
-
-void dipc_sem_batch_end(struct sem_batch *b)
-{
-	dipc_tx_end(&b->tx);
-}
-
-/* Room for one more request of LEN bytes, or an error. */
-static int batch_need(struct sem_batch *b, size_t len)
-{
-	len = (len + 7) & ~(size_t)7;
-	if (b->status)
-		return b->status;
-	if (b->tx.link &&
-	    (b->tx.nr == DIPC_TX_MAX || b->tx.used + len > b->room)) {
-		b->status = dipc_tx_post(&b->tx);
-		b->nr_checks = 0;
-	}
-	if (!b->status && !b->tx.link) {
-		b->room = len > BATCH_ROOM ? len : BATCH_ROOM;
-		b->status = dipc_tx_begin(&b->tx, dipc_fabric_arena(b->fabric),
-					  b->room);
-	}
-	return b->status;
-}
-
-void dipc_sem_batch_write(struct sem_batch *b, uint64_t off, const void *src,
-			  size_t len)
-{
-	const uint8_t *from = src;
-
-	while (len) {
-		size_t part = len < WRITE_MAX ? len : WRITE_MAX;
-
-		if (batch_need(b, part))
-			return;
-		dipc_tx_write(&b->tx, dipc_tx_at(b->tx.link, off), from, part);
-		off += part;
-		from += part;
-		len -= part;
-	}
-}
-
-const uint64_t *dipc_sem_batch_try(struct sem_batch *b, uint64_t off,
-				   uint64_t compare, uint64_t swap)
-{
-	if (batch_need(b, 8))
-		return NULL;
-	return dipc_tx_cas(&b->tx, dipc_tx_at(b->tx.link, off), compare, swap);
-}
-
-void dipc_sem_batch_cas(struct sem_batch *b, uint64_t off, uint64_t compare,
-			uint64_t swap)
-{
-	const uint64_t *old = dipc_sem_batch_try(b, off, compare, swap);
-
-	if (!old)
-		return;
-	b->check[b->nr_checks].old = old;
-	b->check[b->nr_checks].want = compare;
-	b->nr_checks++;
-}
-
-static int batch_wait(struct sem_batch *b)
-{
-	unsigned i;
-	int ret;
-
-	ret = dipc_tx_wait(&b->tx);
-	if (ret)
-		return ret;
-	for (i = 0; i < b->nr_checks; i++) {
-		if (*b->check[i].old == b->check[i].want)
-			continue;
-		dipc_error("a word under our lock changed: 0x%llx for 0x%llx",
-			   (unsigned long long)*b->check[i].old,
-			   (unsigned long long)b->check[i].want);
-		return -ENOLINK;
-	}
-	return 0;
-}
-
-int dipc_sem_batch_run(struct sem_batch *b)
-{
-	if (!b->status && b->tx.link)
-		b->status = dipc_tx_start(&b->tx);
-	if (!b->status && b->tx.link)
-		b->status = batch_wait(b);
-	return b->status;
-}
-
 /* ---- words -------------------------------------------------------------- */
 
 uint64_t dipc_sem_word_make(struct dipc_sems *sems, int32_t value,
@@ -132,8 +27,7 @@ uint64_t dipc_sem_word_make(struct dipc_sems *sems, int32_t value,
 	return ((uint64_t)value & DIPC_SEM_VALUE) | flags |
 	       (uint64_t)(pid & ((1u << DIPC_SEM_PID_BITS) - 1))
 		       << DIPC_SEM_PID_SHIFT |
-	       (uint64_t)dipc_fabric_node(sems->fabric)
-		       << DIPC_SEM_NODE_SHIFT |
+	       (uint64_t)dipc_fabric_node(sems->fabric) << DIPC_SEM_NODE_SHIFT |
 	       (uint64_t)sems->seq << DIPC_SEM_SEQ_SHIFT;
 }
 
@@ -224,15 +118,15 @@ static void ride_add(void *arg, struct dipc_tx *tx, unsigned attempt)
 			continue;
 		}
 		h->rode[i].guess = seen;
-		h->rode[i].frozen = dipc_sem_word_make(
-			h->sems, sem_word_value(seen), DIPC_SEM_FROZEN,
-			sem_word_pid(seen));
+		h->rode[i].frozen =
+			dipc_sem_word_make(h->sems, sem_word_value(seen),
+					   DIPC_SEM_FROZEN, sem_word_pid(seen));
 		h->rode[i].result =
 			dipc_tx_cas(tx, at, seen, h->rode[i].frozen);
 	}
 	if (h->peek_off)
-		h->peek_at = dipc_tx_read(
-			tx, dipc_tx_at(tx->link, h->peek_off), SEM_PEEK);
+		h->peek_at = dipc_tx_read(tx, dipc_tx_at(tx->link, h->peek_off),
+					  SEM_PEEK);
 }
 
 /* Not locked: give back what was frozen. A CAS that fails lost to a holder. */
@@ -301,8 +195,7 @@ int dipc_sem_hold_freeze(struct sem_hold *h)
 				held->at = h->set->word[held->num].seen;
 			frozen[nr] = dipc_sem_word_make(
 				h->sems, sem_word_value(held->at),
-				DIPC_SEM_FROZEN |
-					(held->at & DIPC_SEM_WAITERS),
+				DIPC_SEM_FROZEN | (held->at & DIPC_SEM_WAITERS),
 				sem_word_pid(held->at));
 			result[nr] = dipc_sem_batch_try(
 				&b, sem_word_off(h->set, held->num), held->at,
@@ -332,9 +225,8 @@ int dipc_sem_hold_freeze(struct sem_hold *h)
 /* ---- taking and leaving ------------------------------------------------- */
 
 int dipc_sem_hold_lock(struct sem_hold *h, struct dipc_sems *sems,
-		       struct sem_set *set,
-		       const struct dipc_arena_sembuf *ops, unsigned nr,
-		       bool must_live, uint64_t peek)
+		       struct sem_set *set, const struct dipc_arena_sembuf *ops,
+		       unsigned nr, bool must_live, uint64_t peek)
 {
 	struct dipc_lock_ride ride = {
 		.bytes = 8 * DIPC_LOCK_RIDE + SEM_PEEK,
@@ -483,13 +375,13 @@ static void redo_entry(struct redo_writer *rw, uint64_t word_off, uint64_t old,
 /* The area that is not valid now: two, since a WRITE may land by halves. */
 static uint64_t redo_area(const struct sem_hold *h)
 {
-	uint64_t size = sizeof(struct dipc_arena_redo) +
-			(uint64_t)h->obj.sem.nr *
-				sizeof(struct dipc_arena_redo_entry);
+	uint64_t size =
+		sizeof(struct dipc_arena_redo) +
+		(uint64_t)h->obj.sem.nr * sizeof(struct dipc_arena_redo_entry);
 
-	return h->obj.sem.redo == h->obj.sem.redo_area ?
-		       h->obj.sem.redo_area + size :
-		       h->obj.sem.redo_area;
+	return h->obj.sem.redo == h->obj.sem.redo_area
+		       ? h->obj.sem.redo_area + size
+		       : h->obj.sem.redo_area;
 }
 
 static void redo_start(struct sem_hold *h, struct sem_batch *b,
@@ -510,11 +402,11 @@ static void redo_publish(struct sem_hold *h, struct redo_writer *rw,
 	head->lock = h->lock.word;
 	dipc_sem_batch_write(rw->b, area, head, sizeof(*head));
 	h->obj.sem.redo = area;
-	dipc_sem_batch_write(rw->b,
-			     sem_slot_off(h->sems->fabric, h->set) +
-				     offsetof(struct dipc_arena_object,
-					      sem.redo),
-			     &area, sizeof(area));
+	dipc_sem_batch_write(
+		rw->b,
+		sem_slot_off(h->sems->fabric, h->set) +
+			offsetof(struct dipc_arena_object, sem.redo),
+		&area, sizeof(area));
 }
 
 static uint64_t held_word(struct sem_hold *h, const struct sem_held *held,
@@ -557,7 +449,7 @@ void dipc_sem_hold_redo(struct sem_hold *h, struct sem_batch *b,
 /* Several words change: all or none, wherever we stop. */
 static void commit_redo(struct sem_hold *h, struct sem_batch *b)
 {
-	struct dipc_arena_redo head = { 0 };
+	struct dipc_arena_redo head = {0};
 	struct redo_writer rw;
 	unsigned i;
 
@@ -650,10 +542,9 @@ int dipc_sem_hold_finish(struct sem_hold *h, struct sem_batch *b,
 	hold_drop_words(h);
 	dipc_sem_queue_free(h);
 	/* posted, so the next fiber's requests come after ours on this link */
-	if (!b->status)
-		b->status = dipc_tx_start(&b->tx);
+	dipc_sem_batch_start(b);
 	dipc_lock_released(&h->lock);
-	ret = b->status ? b->status : batch_wait(b);
+	ret = dipc_sem_batch_wait(b);
 	for (i = 0; ret && i < h->set->nr; i++)
 		h->set->word[i].seen = 0; /* what landed is not known */
 	dipc_sem_batch_end(b);

@@ -2,6 +2,7 @@
 /*
  * Shared by the files that make up semaphore sets:
  *   sem.c	the cache of sets, semop: fast path and sleeping
+ *   sem_batch.c	chains of requests
  *   sem_hold.c	holding a set: lock, freeze, try, commit
  *   sem_queue.c	its waiters: read, complete, link, unlink
  *   sem_ctl.c	semctl, undo
@@ -15,7 +16,7 @@
 
 #include "runtime/protocol/sem.h"
 
-#define SEM_VALUE_MAX 32767 /* SEMVMX */
+#define SEM_VALUE_MAX 32767             /* SEMVMX */
 #define SEM_TRUST     (100 * DIPC_MSEC) /* how long a READ slot is believed */
 #define SEM_BUSY      (DIPC_SEM_FROZEN | DIPC_SEM_WAITERS)
 #define SEM_PEEK      128u /* bytes of a record that mostly suffice */
@@ -28,8 +29,8 @@
 struct dipc_sems {
 	struct dipc_fabric *fabric; /* borrowed */
 	struct dipc_waiters *ws;    /* borrowed; NULL in the referee */
-	struct sem_set *sets;	    /* hash by slot; owned */
-	uint32_t seq;		    /* of the last stamp */
+	struct sem_set *sets;       /* hash by slot; owned */
+	uint32_t seq;               /* of the last stamp */
 };
 
 /* A semaphore that the running hold keeps stable; see struct sem_hold. */
@@ -44,7 +45,7 @@ struct sem_held {
 	bool is_altered;  /* since the lock was taken */
 	bool is_stamped;  /* a pid to be committed, even if value is the same */
 	bool has_waiters; /* the waiters bit, as found */
-	bool is_joined;	  /* a waiter is being linked that touches it */
+	bool is_joined;   /* a waiter is being linked that touches it */
 };
 
 struct sem_word {
@@ -59,13 +60,13 @@ struct sem_set {
 	uint32_t nr;
 	uint32_t slot; /* key: one generation of a slot is cached at a time */
 	unsigned nr_users;
-	bool is_cached; /* in sems->sets */
-	bool is_gone;	/* removed, or of an earlier generation */
-	uint64_t trusted_until;	      /* mono ns, of `obj` */
+	bool is_cached;               /* in sems->sets */
+	bool is_gone;                 /* removed, or of an earlier generation */
+	uint64_t trusted_until;       /* mono ns, of `obj` */
 	struct dipc_arena_object obj; /* as READ last */
-	int64_t otime;		      /* last written by us */
-	uint64_t likely_first;	      /* a waiter's record: worth a guess */
-	struct sem_held *held;	      /* owned, nr; guarded by the object's
+	int64_t otime;                /* last written by us */
+	uint64_t likely_first;        /* a waiter's record: worth a guess */
+	struct sem_held *held;        /* owned, nr; guarded by the object's
 					 lock, as is all of it */
 	UT_hash_handle hh;
 	struct sem_word word[];
@@ -137,6 +138,9 @@ const uint64_t *dipc_sem_batch_try(struct sem_batch *b, uint64_t off,
 				   uint64_t compare, uint64_t swap);
 /* 0, -ENOLINK (also: a checked CAS failed: the lock was taken from us). */
 int dipc_sem_batch_run(struct sem_batch *b);
+/* The same in two steps. */
+void dipc_sem_batch_start(struct sem_batch *b);
+int dipc_sem_batch_wait(struct sem_batch *b);
 void dipc_sem_batch_end(struct sem_batch *b);
 
 /* ---- holding ------------------------------------------------------------ */
@@ -196,9 +200,8 @@ struct sem_hold {
  * those, -ENOLINK; held only on 0, and then ended by finish or abandon.
  */
 int dipc_sem_hold_lock(struct sem_hold *h, struct dipc_sems *sems,
-		       struct sem_set *set,
-		       const struct dipc_arena_sembuf *ops, unsigned nr,
-		       bool must_live, uint64_t peek);
+		       struct sem_set *set, const struct dipc_arena_sembuf *ops,
+		       unsigned nr, bool must_live, uint64_t peek);
 /* Another semaphore, known to carry the waiters bit. 0 or -ENOLINK. */
 int dipc_sem_hold_more(struct sem_hold *h, const struct dipc_arena_sembuf *ops,
 		       unsigned nr);

@@ -110,7 +110,7 @@ static int evict_one(struct sem_hold *h, struct sem_queued *q)
 
 int dipc_sem_evict(struct dipc_fabric *f, uint32_t slot, unsigned node)
 {
-	const struct dipc_arena_sembuf none = { 0 };
+	const struct dipc_arena_sembuf none = {0};
 	struct sem_queued *q = NULL;
 	struct dipc_sems *sems;
 	struct sem_set *set;
@@ -157,9 +157,9 @@ struct recovery {
 static int redo_find(struct recovery *r)
 {
 	const struct dipc_arena_sem *sem = &r->obj.sem;
-	uint64_t size = sizeof(r->redo) +
-			(uint64_t)sem->nr *
-				sizeof(struct dipc_arena_redo_entry);
+	uint64_t size =
+		sizeof(r->redo) +
+		(uint64_t)sem->nr * sizeof(struct dipc_arena_redo_entry);
 	int ret;
 
 	memset(&r->redo, 0, sizeof(r->redo));
@@ -176,7 +176,7 @@ static int redo_find(struct recovery *r)
 static void queue_relink(struct sem_batch *b, uint64_t off, uint64_t prev,
 			 uint64_t next)
 {
-	const uint64_t link[2] = { next, prev };
+	const uint64_t link[2] = {next, prev};
 
 	dipc_sem_batch_write(b, off + offsetof(struct dipc_arena_waiter, next),
 			     link, sizeof(link));
@@ -252,8 +252,7 @@ static int queue_rebuild(struct recovery *r)
 static int redo_settle(struct recovery *r, bool *is_done_out)
 {
 	uint32_t seq = dipc_waiter_seq(r->redo.pending);
-	uint64_t cancelled =
-		dipc_waiter_state(DIPC_WAITER_CANCELLED, seq, 0);
+	uint64_t cancelled = dipc_waiter_state(DIPC_WAITER_CANCELLED, seq, 0);
 	struct dipc_arena_waiter rec;
 	struct sem_batch b;
 	const uint64_t *old;
@@ -363,14 +362,13 @@ static int recover_wake(struct recovery *r, struct dipc_sems *sems,
 		return ret;
 	}
 	dipc_sem_batch_init(&b, r->fabric);
-	return dipc_sem_hold_finish(&h, &b,
-				    r->obj.state & DIPC_OBJECT_REMOVED ? true :
-									 false);
+	return dipc_sem_hold_finish(
+		&h, &b, r->obj.state & DIPC_OBJECT_REMOVED ? true : false);
 }
 
 int dipc_sem_recover(struct dipc_fabric *f, uint32_t slot)
 {
-	struct recovery r = { .fabric = f };
+	struct recovery r = {.fabric = f};
 	struct dipc_sems *sems;
 	struct dipc_lock lock;
 	struct sem_set *set;

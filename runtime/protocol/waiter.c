@@ -13,7 +13,7 @@
 
 #include "runtime/base/log.h"
 
-#define RELOOK	  DIPC_SEC
+#define RELOOK    DIPC_SEC
 #define FULL_WAIT (10 * DIPC_MSEC)
 
 struct dipc_waiters {
@@ -192,10 +192,9 @@ static int waiter_cancel(struct dipc_waiter *w, int32_t *result_out)
 	uint64_t pending = dipc_waiter_pending(w), old = 0;
 	int ret;
 
-	ret = dipc_arena_cas(w->ws->fabric, w->off, pending,
-			     dipc_waiter_state(DIPC_WAITER_CANCELLED, w->seq,
-					       0),
-			     &old);
+	ret = dipc_arena_cas(
+		w->ws->fabric, w->off, pending,
+		dipc_waiter_state(DIPC_WAITER_CANCELLED, w->seq, 0), &old);
 	if (ret || old == pending)
 		return ret;
 	*result_out = (int32_t)(uint32_t)(old >> 32);

@@ -36,7 +36,7 @@ static inline uint32_t dipc_waiter_seq(uint64_t state)
 
 /* How a blocked call ends early: the node sets it and wakes the fiber. */
 struct dipc_cancel {
-	bool is_set;		  /* give up: a signal, or the process died */
+	bool is_set;              /* give up: a signal, or the process died */
 	struct dipc_fiber *fiber; /* sleeping in the call; NULL: not blocked */
 };
 

@@ -12,11 +12,11 @@
 
 #include "runtime/protocol/object.h"
 
-#define SLOTS	   16u
+#define SLOTS      16u
 #define BODY_SIZE  (8ull << 20)
 #define POOL_SIZE  (1ull << 20)
 #define GENERATION 3u /* of every object */
-#define SPIN_NS	   (100 * DIPC_USEC)
+#define SPIN_NS    (100 * DIPC_USEC)
 
 static uint64_t body_take(struct arena_fixture *fx, uint64_t size)
 {
@@ -29,7 +29,7 @@ static uint64_t body_take(struct arena_fixture *fx, uint64_t size)
 
 static void super_format(struct arena_fixture *fx)
 {
-	static const uint32_t block[DIPC_POOL_CLASSES] = { 256, 2048, 16384 };
+	static const uint32_t block[DIPC_POOL_CLASSES] = {256, 2048, 16384};
 	struct dipc_arena_super *super = fx->super;
 	unsigned i;
 
@@ -40,8 +40,9 @@ static void super_format(struct arena_fixture *fx)
 	super->generation = 1;
 	super->epoch = 1;
 	super->nodes_off = 4096;
-	super->slots_off = super->nodes_off + (DIPC_NODES_MAX + 1) *
-					      sizeof(struct dipc_arena_node);
+	super->slots_off =
+		super->nodes_off +
+		(DIPC_NODES_MAX + 1) * sizeof(struct dipc_arena_node);
 	super->waiters_off = super->slots_off + SLOTS * DIPC_OBJECT_STRIDE;
 	super->body_off = super->waiters_off +
 			  (uint64_t)DIPC_NODES_MAX * DIPC_WAITERS_PER_NODE *
@@ -97,7 +98,7 @@ static void object_format(struct arena_fixture *fx, uint32_t slot,
 
 static void on_request(void *arg, struct dipc_incoming *in)
 {
-	struct dipc_answer answer = { 0 };
+	struct dipc_answer answer = {0};
 
 	(void)arg;
 	dipc_incoming_answer(in, &answer);
@@ -120,7 +121,7 @@ static const struct dipc_fabric_events events = {
 static void node_create(struct arena_fixture *fx, struct fixture_node *node,
 			unsigned id)
 {
-	static const uint8_t ticket[DIPC_TICKET_LEN] = { 1 };
+	static const uint8_t ticket[DIPC_TICKET_LEN] = {1};
 	struct dipc_fabric_config config = {
 		.loop = fx->loop,
 		.transport = "shm",
@@ -173,8 +174,7 @@ static void node_announce(struct arena_fixture *fx, unsigned id)
 {
 	struct dipc_arena_node *table =
 		(void *)(fx->arena->base + fx->super->nodes_off);
-	struct dipc_transport *t =
-		dipc_fabric_transport(fx->node[id].fabric);
+	struct dipc_transport *t = dipc_fabric_transport(fx->node[id].fabric);
 
 	table[id].state = (uint64_t)DIPC_NODE_ALIVE << 32 | 1;
 	snprintf(table[id].address, sizeof(table[id].address), "%s",
@@ -249,8 +249,7 @@ void arena_fixture_remove(struct arena_fixture *fx, uint32_t slot)
 	uint64_t old = 0;
 
 	assert_int_equal(dipc_arena_cas(fx->referee.fabric, off, obj->state,
-					obj->state | DIPC_OBJECT_REMOVED,
-					&old),
+					obj->state | DIPC_OBJECT_REMOVED, &old),
 			 0);
 }
 
@@ -262,8 +261,8 @@ struct job {
 void arena_fixture_spawn(struct arena_fixture *fx, void (*fn)(void *),
 			 void *arg)
 {
-	assert_int_equal(
-		dipc_fiber_spawn(dipc_loop_sched(fx->loop), fn, arg), 0);
+	assert_int_equal(dipc_fiber_spawn(dipc_loop_sched(fx->loop), fn, arg),
+			 0);
 }
 
 void arena_fixture_run(struct arena_fixture *fx, void (*fn)(void *), void *arg)

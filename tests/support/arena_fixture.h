@@ -14,14 +14,14 @@ struct fixture_object {
 	enum dipc_kind kind;
 	uint32_t uid, gid;
 	uint32_t mode;
-	uint32_t nr;	 /* semaphores */
+	uint32_t nr;     /* semaphores */
 	uint32_t qbytes; /* queue */
 };
 
 struct fixture_node {
 	struct dipc_fabric *fabric; /* owned */
 	struct dipc_waiters *ws;    /* owned */
-	bool is_deaf;		    /* loses every wake-up */
+	bool is_deaf;               /* loses every wake-up */
 	unsigned nr_wakes;
 };
 
@@ -33,7 +33,7 @@ struct arena_fixture {
 	unsigned nr_nodes;
 	struct dipc_region *arena;
 	struct dipc_arena_super *super; /* in the arena, as all below */
-	uint64_t body; /* next free byte */
+	uint64_t body;                  /* next free byte */
 };
 
 /*

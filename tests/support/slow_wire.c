@@ -67,7 +67,7 @@ static struct job *job_pick(void)
 	while (skip--)
 		pos = pos->next;
 	conn = dipc_container_of(pos, struct job, node)->conn;
-	dipc_list_for_each(pos, &wire.jobs)
+	dipc_list_for_each (pos, &wire.jobs)
 		if (dipc_container_of(pos, struct job, node)->conn == conn)
 			break;
 	return dipc_container_of(pos, struct job, node);
@@ -88,7 +88,7 @@ static bool wire_carries(struct job *job)
 static void wire_step(void)
 {
 	struct job *job = job_pick();
-	struct dipc_op op = { 0 };
+	struct dipc_op op = {0};
 
 	if (job->status == 0 && !wire_carries(job))
 		job->status = -ENOLINK;

@@ -13,9 +13,12 @@
 #include "tests/support/slow_wire.h"
 
 static const struct fixture_object objects[] = {
-	{ .kind = DIPC_KIND_SEM, .uid = 10, .gid = 20, .mode = 0640, .nr = 5 },
-	{ .kind = DIPC_KIND_MSG, .uid = 10, .gid = 20, .mode = 0622,
-	  .qbytes = 16384 },
+	{.kind = DIPC_KIND_SEM, .uid = 10, .gid = 20, .mode = 0640, .nr = 5},
+	{.kind = DIPC_KIND_MSG,
+	 .uid = 10,
+	 .gid = 20,
+	 .mode = 0622,
+	 .qbytes = 16384},
 };
 
 static struct arena_fixture fx;
@@ -62,9 +65,9 @@ CASE(read__finds_what_the_id_names)
 	assert_int_equal(dipc_object_read(f, id, DIPC_KIND_MSG, &obj), -EINVAL);
 	assert_int_equal(dipc_object_read(f, -1, DIPC_KIND_SEM, &obj), -EINVAL);
 	assert_int_equal(dipc_object_read(f, 0, DIPC_KIND_SEM, &obj), -EINVAL);
-	assert_int_equal(dipc_object_read(f, dipc_id_make(7, 3), DIPC_KIND_SEM,
-					  &obj),
-			 -EINVAL);
+	assert_int_equal(
+		dipc_object_read(f, dipc_id_make(7, 3), DIPC_KIND_SEM, &obj),
+		-EINVAL);
 	assert_int_equal(dipc_object_read(f, dipc_id_make(0x3ffff, 3),
 					  DIPC_KIND_SEM, &obj),
 			 -EINVAL);
@@ -74,10 +77,10 @@ CASE(read__finds_what_the_id_names)
 
 static void allows__is_ipcperms(void **state)
 {
-	static const uint32_t groups[] = { 7, 20 };
-	struct dipc_arena_object obj = { .uid = 1, .cuid = 2, .gid = 3,
-					 .cgid = 20, .mode = 0604 };
-	struct dipc_cred cred = { .uid = 1 };
+	static const uint32_t groups[] = {7, 20};
+	struct dipc_arena_object obj = {
+		.uid = 1, .cuid = 2, .gid = 3, .cgid = 20, .mode = 0604};
+	struct dipc_cred cred = {.uid = 1};
 
 	(void)state;
 	assert_int_equal(dipc_object_allows(&obj, &cred, 6), 0);
@@ -100,9 +103,9 @@ static void allows__is_ipcperms(void **state)
 
 CASE(set__changes_what_it_may)
 {
-	struct dipc_cred owner = { .uid = 10 }, other = { .uid = 11 };
-	struct dipc_stat st = { .uid = 33, .gid = 44, .mode = 07777,
-				.size = 9000 };
+	struct dipc_cred owner = {.uid = 10}, other = {.uid = 11};
+	struct dipc_stat st = {
+		.uid = 33, .gid = 44, .mode = 07777, .size = 9000};
 	struct dipc_fabric *f = fx.node[2].fabric;
 	int32_t id = arena_fixture_id(&fx, 1);
 	const struct dipc_arena_object *obj = arena_fixture_object(&fx, 1);
@@ -127,7 +130,7 @@ CASE(set__changes_what_it_may)
 /* ---- the lock ----------------------------------------------------------- */
 
 #define LOCKERS 9u
-#define ROUNDS	100u
+#define ROUNDS  100u
 
 static struct {
 	unsigned inside, most, failed, nr_left;

@@ -18,15 +18,15 @@
 #include "tests/support/slow_wire.h"
 
 #define NR_SEMS 4u
-#define DOOMED	1u /* the node that dies */
+#define DOOMED  1u /* the node that dies */
 
 static const struct fixture_object objects[] = {
-	{ .kind = DIPC_KIND_SEM, .mode = 0600, .nr = NR_SEMS },
+	{.kind = DIPC_KIND_SEM, .mode = 0600, .nr = NR_SEMS},
 };
 
 static struct arena_fixture fx;
 static struct dipc_sems *sems[FIXTURE_NODES + 1];
-static const struct dipc_cred root = { .pid = 9 };
+static const struct dipc_cred root = {.pid = 9};
 static int32_t id;
 
 /* A call on a fiber of its own. */
@@ -62,7 +62,7 @@ static void settle(void)
 
 static int op1(unsigned node, unsigned num, int op)
 {
-	struct sembuf sb = { (unsigned short)num, (short)op, 0 };
+	struct sembuf sb = {(unsigned short)num, (short)op, 0};
 
 	return dipc_sem_op(sems[node], id, &root, &sb, 1, DIPC_NEVER, NULL);
 }
@@ -93,7 +93,7 @@ static struct caller w[3];
 
 static void wait_for(unsigned i, unsigned node, unsigned num, int op)
 {
-	w[i] = (struct caller){ .node = node, .nr = 1 };
+	w[i] = (struct caller){.node = node, .nr = 1};
 	w[i].ops[0].sem_num = (unsigned short)num;
 	w[i].ops[0].sem_op = (short)op;
 	call(&w[i]);
@@ -143,7 +143,7 @@ static void move_prepare(void)
 
 static int move_act(void)
 {
-	struct sembuf ops[2] = { { 0, -1, 0 }, { 1, 1, 0 } };
+	struct sembuf ops[2] = {{0, -1, 0}, {1, 1, 0}};
 
 	return dipc_sem_op(sems[DOOMED], id, &root, ops, 2, DIPC_NEVER, NULL);
 }
@@ -160,15 +160,15 @@ static void move_check(bool has_happened)
 static void pair_prepare(void)
 {
 	wait_for(0, 2, 0, -1);
-	w[1] = (struct caller){ .node = 3, .nr = 2,
-				.ops = { { 0, -1, 0 }, { 1, -1, 0 } } };
+	w[1] = (struct caller){
+		.node = 3, .nr = 2, .ops = {{0, -1, 0}, {1, -1, 0}}};
 	call(&w[1]);
 	wait_for(2, 2, 1, -1);
 }
 
 static int pair_act(void)
 {
-	struct sembuf ops[2] = { { 0, 2, 0 }, { 1, 2, 0 } };
+	struct sembuf ops[2] = {{0, 2, 0}, {1, 2, 0}};
 
 	return dipc_sem_op(sems[DOOMED], id, &root, ops, 2, DIPC_NEVER, NULL);
 }
@@ -203,7 +203,7 @@ static void setall_prepare(void)
 
 static int setall_act(void)
 {
-	const unsigned short all[NR_SEMS] = { 1, 6, 0, 3 };
+	const unsigned short all[NR_SEMS] = {1, 6, 0, 3};
 
 	return dipc_sem_set(sems[DOOMED], id, &root, -1, all, NR_SEMS);
 }
@@ -237,9 +237,9 @@ static void block_prepare(void)
 
 static int block_act(void)
 {
-	struct sembuf sb = { 0, -1, 0 };
-	uint64_t deadline = dipc_fabric_now(fx.node[DOOMED].fabric) +
-			    2 * DIPC_MSEC;
+	struct sembuf sb = {0, -1, 0};
+	uint64_t deadline =
+		dipc_fabric_now(fx.node[DOOMED].fabric) + 2 * DIPC_MSEC;
 
 	return dipc_sem_op(sems[DOOMED], id, &root, &sb, 1, deadline, NULL);
 }
@@ -260,8 +260,7 @@ static struct caller middle;
 static void middle_prepare(void)
 {
 	wait_for(0, 2, 0, -1);
-	middle = (struct caller){ .node = DOOMED, .nr = 1,
-				  .ops = { { 0, -1, 0 } } };
+	middle = (struct caller){.node = DOOMED, .nr = 1, .ops = {{0, -1, 0}}};
 	middle.deadline =
 		dipc_fabric_now(fx.node[DOOMED].fabric) + 20 * DIPC_MSEC;
 	call(&middle);
@@ -287,7 +286,7 @@ static void middle_check(bool has_happened)
 /* The waiter it completes times out at about the same time. */
 static void race_prepare(void)
 {
-	w[0] = (struct caller){ .node = 2, .nr = 1, .ops = { { 0, -1, 0 } } };
+	w[0] = (struct caller){.node = 2, .nr = 1, .ops = {{0, -1, 0}}};
 	w[0].deadline = dipc_fabric_now(fx.node[2].fabric) + 3 * DIPC_MSEC;
 	call(&w[0]);
 	wait_for(1, 3, 0, -1);
@@ -315,20 +314,20 @@ static void race_check(bool has_happened)
 }
 
 static const struct scenario scenarios[] = {
-	{ "one V wakes one", v_prepare, v_act, v_check },
-	{ "a unit moves", move_prepare, move_act, move_check },
-	{ "two Vs wake three", pair_prepare, pair_act, pair_check },
-	{ "SETALL", setall_prepare, setall_act, setall_check },
-	{ "blocking", block_prepare, block_act, block_check },
-	{ "withdrawing", middle_prepare, middle_act, middle_check },
-	{ "V against a timeout", race_prepare, race_act, race_check },
+	{"one V wakes one", v_prepare, v_act, v_check},
+	{"a unit moves", move_prepare, move_act, move_check},
+	{"two Vs wake three", pair_prepare, pair_act, pair_check},
+	{"SETALL", setall_prepare, setall_act, setall_check},
+	{"blocking", block_prepare, block_act, block_check},
+	{"withdrawing", middle_prepare, middle_act, middle_check},
+	{"V against a timeout", race_prepare, race_act, race_check},
 };
 
 /* ---- dying at every step ------------------------------------------------ */
 
 struct death {
 	const struct scenario *scenario;
-	uint64_t nr;	/* requests before the end */
+	uint64_t nr;    /* requests before the end */
 	uint64_t twice; /* the first recovery's requests, UINT64_MAX: all */
 	uint64_t missed;
 };
@@ -336,8 +335,7 @@ struct death {
 static void check_usable(void)
 {
 	const struct dipc_arena_object *obj = arena_fixture_object(&fx, 0);
-	const uint64_t *words =
-		(const void *)(fx.arena->base + obj->sem.words);
+	const uint64_t *words = (const void *)(fx.arena->base + obj->sem.words);
 	unsigned i;
 
 	/* what a dead node left frozen goes with the next operation */
@@ -390,7 +388,7 @@ static void die(void *arg)
 static uint64_t die_after(const struct scenario *scenario, uint64_t nr,
 			  uint64_t twice, unsigned seed)
 {
-	struct death d = { .scenario = scenario, .nr = nr, .twice = twice };
+	struct death d = {.scenario = scenario, .nr = nr, .twice = twice};
 	unsigned i;
 
 	slow_wire_drop();

@@ -70,7 +70,7 @@ struct completer {
 static void completer_main(void *arg)
 {
 	struct completer *c = arg;
-	struct dipc_arena_waiter rec = { .state = dipc_waiter_pending(c->w) };
+	struct dipc_arena_waiter rec = {.state = dipc_waiter_pending(c->w)};
 
 	dipc_fiber_sleep(c->after);
 	c->ret = dipc_waiter_complete(fx.node[2].fabric, c->w->off, &rec, 5);
@@ -81,7 +81,7 @@ static void completer_main(void *arg)
 CASE(sleep__is_ended_by_completion)
 {
 	struct dipc_waiter w;
-	struct completer c = { .w = &w, .after = DIPC_MSEC };
+	struct completer c = {.w = &w, .after = DIPC_MSEC};
 	uint64_t start = now();
 	int32_t result = 0;
 
@@ -96,7 +96,7 @@ CASE(sleep__is_ended_by_completion)
 CASE(sleep__finds_out_without_a_hint)
 {
 	struct dipc_waiter w;
-	struct completer c = { .w = &w, .is_silent = true };
+	struct completer c = {.w = &w, .is_silent = true};
 	int32_t result = 0;
 
 	take(&w);
@@ -112,7 +112,7 @@ CASE(sleep__wins_or_loses_against_its_deadline)
 
 	for (i = 0; i < 200; i++) {
 		struct dipc_waiter w;
-		struct completer c = { .w = &w, .after = 300 * DIPC_USEC };
+		struct completer c = {.w = &w, .after = 300 * DIPC_USEC};
 		int32_t result = 0;
 		int ret;
 
@@ -142,7 +142,7 @@ static void cancel_main(void *arg)
 
 CASE(sleep__is_cancelled)
 {
-	struct dipc_cancel cancel = { 0 };
+	struct dipc_cancel cancel = {0};
 	struct dipc_waiter w;
 	int32_t result = 0;
 
@@ -156,7 +156,7 @@ CASE(sleep__is_cancelled)
 
 CASE(complete__does_not_hit_a_later_life)
 {
-	struct dipc_arena_waiter rec = { 0 };
+	struct dipc_arena_waiter rec = {0};
 	struct dipc_waiter w, again;
 
 	take(&w);
@@ -165,29 +165,27 @@ CASE(complete__does_not_hit_a_later_life)
 	take(&again);
 	assert_int_equal(again.index, w.index);
 	assert_int_not_equal(again.seq, w.seq);
-	assert_int_equal(dipc_waiter_complete(fx.node[2].fabric, w.off, &rec,
-					      5),
-			 0);
+	assert_int_equal(
+		dipc_waiter_complete(fx.node[2].fabric, w.off, &rec, 5), 0);
 	dipc_waiter_put(&again);
 }
 
 CASE(get__waits_when_all_are_taken)
 {
 	static struct dipc_waiter w[DIPC_WAITERS_PER_NODE];
-	struct dipc_cancel cancel = { .is_set = true };
+	struct dipc_cancel cancel = {.is_set = true};
 	struct dipc_waiter one;
 	unsigned i;
 
 	for (i = 0; i < DIPC_WAITERS_PER_NODE; i++)
-		assert_int_equal(dipc_waiter_get(fx.node[1].ws, 0, NULL,
-						 &w[i]),
+		assert_int_equal(dipc_waiter_get(fx.node[1].ws, 0, NULL, &w[i]),
 				 0);
-	assert_int_equal(dipc_waiter_get(fx.node[1].ws, now() + DIPC_MSEC, NULL,
-					 &one),
-			 -EAGAIN);
-	assert_int_equal(dipc_waiter_get(fx.node[1].ws, DIPC_NEVER, &cancel,
-					 &one),
-			 -EINTR);
+	assert_int_equal(
+		dipc_waiter_get(fx.node[1].ws, now() + DIPC_MSEC, NULL, &one),
+		-EAGAIN);
+	assert_int_equal(
+		dipc_waiter_get(fx.node[1].ws, DIPC_NEVER, &cancel, &one),
+		-EINTR);
 	/* a peer may name any index */
 	dipc_waiters_hint(fx.node[1].ws, DIPC_WAITERS_PER_NODE);
 	dipc_waiters_hint(fx.node[1].ws, 77);
