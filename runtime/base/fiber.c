@@ -19,17 +19,23 @@
 
 #if defined(__SANITIZE_ADDRESS__)
 #define FIBER_ASAN 1
+#elif defined(__SANITIZE_THREAD__)
+#define FIBER_TSAN 1
 #elif defined(__has_feature)
 #if __has_feature(address_sanitizer)
 #define FIBER_ASAN 1
+#elif __has_feature(thread_sanitizer)
+#define FIBER_TSAN 1
 #endif
 #endif
 #ifdef FIBER_ASAN
 #include <sanitizer/common_interface_defs.h>
 #endif
-#if defined(__SANITIZE_THREAD__)
-#define FIBER_TSAN 1
+#ifdef FIBER_TSAN
 #include <sanitizer/tsan_interface.h>
+typedef ucontext_t fiber_env;
+#else
+typedef jmp_buf fiber_env;
 #endif
 
 #define FIBER_STACK (64 * 1024) /* guard page below; touched lazily */
@@ -49,9 +55,22 @@ struct dipc_fiber {
 	bool is_pending; /* a wake came while running */
 	bool has_timed_out;
 	bool is_done;
-	jmp_buf env;
+	fiber_env env;
 #ifdef FIBER_ASAN
 	void *asan_fake;
+#endif
+#ifdef FIBER_TSAN
+	void *tsan;
+#endif
+};
+
+/* From a fiber to the stack that entered it. */
+struct way_back {
+	fiber_env env;
+#ifdef FIBER_ASAN
+	void *asan_fake;
+	const void *asan_stack;
+	size_t asan_size;
 #endif
 #ifdef FIBER_TSAN
 	void *tsan;
@@ -66,29 +85,49 @@ struct dipc_sched {
 	struct dipc_list free;
 	unsigned nr_free, nr_alive;
 	uint64_t next_due; /* no deadline or timer is earlier */
-	jmp_buf env;
-#ifdef FIBER_ASAN
-	void *asan_fake;
-	const void *asan_stack;
-	size_t asan_size;
-#endif
-#ifdef FIBER_TSAN
-	void *tsan;
-#endif
+	struct way_back back;
 };
 
 static _Thread_local struct dipc_fiber *current;
 static _Thread_local struct dipc_sched *current_sched; /* being run */
+
+/*
+ * ThreadSanitizer follows contexts, not jumps from one stack to another. Its
+ * note and the switch itself must have no instrumented call between them.
+ */
+#ifdef FIBER_TSAN
+static inline void env_switch(fiber_env *from, fiber_env *to)
+{
+	swapcontext(from, to);
+}
+
+static inline void env_start(fiber_env *from, ucontext_t *to)
+{
+	swapcontext(from, to);
+}
+#else
+static inline void env_switch(fiber_env *from, fiber_env *to)
+{
+	if (_setjmp(*from) == 0)
+		_longjmp(*to, 1);
+}
+
+static inline void env_start(fiber_env *from, ucontext_t *to)
+{
+	if (_setjmp(*from) == 0)
+		setcontext(to);
+}
+#endif
 
 /* ---- stack switching ---------------------------------------------------- */
 
 static void note_switch_to_fiber(struct dipc_fiber *f)
 {
 #ifdef FIBER_ASAN
-	__sanitizer_start_switch_fiber(&f->sched->asan_fake, f->stack,
+	__sanitizer_start_switch_fiber(&f->sched->back.asan_fake, f->stack,
 				       FIBER_STACK);
 #elif defined(FIBER_TSAN)
-	f->sched->tsan = __tsan_get_current_fiber();
+	f->sched->back.tsan = __tsan_get_current_fiber();
 	__tsan_switch_to_fiber(f->tsan, 0);
 #else
 	(void)f;
@@ -98,10 +137,10 @@ static void note_switch_to_fiber(struct dipc_fiber *f)
 static void note_switch_to_sched(struct dipc_fiber *f)
 {
 #ifdef FIBER_ASAN
-	__sanitizer_start_switch_fiber(&f->asan_fake, f->sched->asan_stack,
-				       f->sched->asan_size);
+	__sanitizer_start_switch_fiber(&f->asan_fake, f->sched->back.asan_stack,
+				       f->sched->back.asan_size);
 #elif defined(FIBER_TSAN)
-	__tsan_switch_to_fiber(f->sched->tsan, 0);
+	__tsan_switch_to_fiber(f->sched->back.tsan, 0);
 #else
 	(void)f;
 #endif
@@ -110,8 +149,9 @@ static void note_switch_to_sched(struct dipc_fiber *f)
 static void note_arrived_in_fiber(struct dipc_fiber *f)
 {
 #ifdef FIBER_ASAN
-	__sanitizer_finish_switch_fiber(f->asan_fake, &f->sched->asan_stack,
-					&f->sched->asan_size);
+	__sanitizer_finish_switch_fiber(f->asan_fake,
+					&f->sched->back.asan_stack,
+					&f->sched->back.asan_size);
 #else
 	(void)f;
 #endif
@@ -120,7 +160,7 @@ static void note_arrived_in_fiber(struct dipc_fiber *f)
 static void note_arrived_in_sched(struct dipc_sched *sched)
 {
 #ifdef FIBER_ASAN
-	__sanitizer_finish_switch_fiber(sched->asan_fake, NULL, NULL);
+	__sanitizer_finish_switch_fiber(sched->back.asan_fake, NULL, NULL);
 #else
 	(void)sched;
 #endif
@@ -128,10 +168,8 @@ static void note_arrived_in_sched(struct dipc_sched *sched)
 
 static void switch_to_sched(struct dipc_fiber *f)
 {
-	if (_setjmp(f->env) == 0) {
-		note_switch_to_sched(f);
-		_longjmp(f->sched->env, 1);
-	}
+	note_switch_to_sched(f);
+	env_switch(&f->env, &f->sched->back.env);
 	note_arrived_in_fiber(f);
 }
 
@@ -155,12 +193,8 @@ static void fiber_main(unsigned hi, unsigned lo)
 /* Run F until it parks or ends. */
 static void fiber_enter(struct dipc_fiber *f)
 {
-	struct dipc_sched *sched = f->sched;
-
-	if (_setjmp(sched->env) == 0) {
-		note_switch_to_fiber(f);
-		_longjmp(f->env, 1);
-	}
+	note_switch_to_fiber(f);
+	env_switch(&f->sched->back.env, &f->env);
 	note_arrived_in_sched(current_sched);
 }
 
@@ -177,10 +211,8 @@ static int fiber_prepare(struct dipc_fiber *f)
 	uc.uc_link = NULL;
 	makecontext(&uc, (void (*)(void))fiber_main, 2, (unsigned)(bits >> 32),
 		    (unsigned)bits);
-	if (_setjmp(f->sched->env) == 0) {
-		note_switch_to_fiber(f);
-		setcontext(&uc);
-	}
+	note_switch_to_fiber(f);
+	env_start(&f->sched->back.env, &uc);
 	note_arrived_in_sched(current_sched);
 	return 0;
 }
@@ -386,13 +418,13 @@ int dipc_fiber_spawn(struct dipc_sched *sched, void (*fn)(void *), void *arg)
 		f = dipc_container_of(node, struct dipc_fiber, node);
 		sched->nr_free--;
 	} else {
-		jmp_buf saved;
+		struct way_back saved;
 
 		/* a fiber may spawn: keep the way back to its own scheduler */
-		memcpy(&saved, &sched->env, sizeof(saved));
+		memcpy(&saved, &sched->back, sizeof(saved));
 		current_sched = sched;
 		f = fiber_create(sched);
-		memcpy(&sched->env, &saved, sizeof(saved));
+		memcpy(&sched->back, &saved, sizeof(saved));
 		current_sched = outer;
 		current = outer_fiber;
 		if (!f)
