@@ -54,7 +54,7 @@ static _Atomic int state = CONN_UNDECIDED;
 static struct dipc_client_conn conn; /* guarded by lock; see CONN_STATE */
 static struct own_fd sock = { .fd = -1 };
 static struct own_fd bell = { .fd = -1 }; /* the engine's eventfd */
-static int uffd_dev = -1;		  /* /dev/userfaultfd, as handed over */
+static struct own_fd uffd_dev = { .fd = -1 }; /* as dipcd handed it over */
 static bool was_dipc;			  /* so a child may not fall back */
 static bool has_faults;
 
@@ -275,8 +275,8 @@ static int hello(void)
 	close(fds[0]);
 	close(fds[1]);
 	ret = own_fd_set(&bell, fds[2]);
-	if (nr > 3)
-		uffd_dev = fds[3];
+	if (nr > 3 && own_fd_set(&uffd_dev, fds[3]))
+		uffd_dev.fd = -1;
 	has_faults = false;
 	return ret;
 
@@ -336,12 +336,8 @@ static void conn_drop(void)
 {
 	own_fd_close(&sock);
 	own_fd_close(&bell);
-	if (uffd_dev >= 0)
-		close(uffd_dev);
-	uffd_dev = -1;
-	conn.area = NULL; /* its pages: not inherited, or left to a thread that
-			     may still look */
-	conn.engine = NULL;
+	own_fd_close(&uffd_dev);
+	/* the old mappings stay: another thread may still look at them */
 	has_faults = false;
 	atomic_store_explicit(&state, CONN_UNDECIDED, memory_order_release);
 }
@@ -445,8 +441,8 @@ static int faults_open(void)
 {
 	int fd = -1;
 
-	if (uffd_dev >= 0)
-		fd = ioctl(uffd_dev, USERFAULTFD_IOC_NEW,
+	if (own_fd_is_ours(&uffd_dev))
+		fd = ioctl(uffd_dev.fd, USERFAULTFD_IOC_NEW,
 			   O_CLOEXEC | O_NONBLOCK);
 	if (fd < 0)
 		fd = (int)syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK);

@@ -195,6 +195,16 @@ static int until_removed(key_t key, const char *path)
 	return 0;
 }
 
+static int until_lost(key_t key, const char *path)
+{
+	int sem = sem_open_key(key, 0);
+
+	tell(path);
+	if (sem_step(sem, -1, 0) != -1 || errno != ENOLINK)
+		die("not ENOLINK");
+	return 3;
+}
+
 static int plain(key_t key)
 {
 	int sem = semget(key, 1, IPC_CREAT | 0600);
@@ -264,6 +274,8 @@ int main(int argc, char **argv)
 		return threads(key, number(argv[3]));
 	if (!strcmp(what, "until_removed") && argc == 4)
 		return until_removed(key, argv[3]);
+	if (!strcmp(what, "until_lost") && argc == 4)
+		return until_lost(key, argv[3]);
 	if (!strcmp(what, "plain"))
 		return plain(key);
 	if (!strcmp(what, "touch_for_ever") && argc == 4)

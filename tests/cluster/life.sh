@@ -125,6 +125,28 @@ test_down() {
 	CLUSTER=
 }
 
+# The referee is killed: every node stops, nobody hangs, nobody reads zeros.
+test_referee_killed() {
+	cluster_up 2
+	on 1 "$JOBS/job_life" 0x200c until_lost "$WORK/blocked" &
+	blocked=$!
+	on 2 "$JOBS/job_life" 0x200d touch_for_ever "$WORK/touches2" 2>/dev/null &
+	toucher=$!
+	until [ -e "$WORK/blocked" ] && [ -e "$WORK/touches2" ]; do
+		sleep 0.05
+	done
+	kill -9 "$(cat "$CLUSTER/referee.pid")"
+	status=0
+	wait $blocked || status=$?
+	say "the blocked process ended with $status"
+	[ "$status" -eq 3 ]
+	status=0
+	wait $toucher || status=$?
+	say "the attached process ended with $status"
+	[ "$status" -eq 135 ] || [ "$status" -eq 3 ]
+	cluster_down
+}
+
 # With no dipcd at all the same program uses the kernel.
 test_no_dipcd() {
 	LD_PRELOAD="$BUILD/lib/libdipc-rdma.so" DIPC_SOCKET="$WORK/none" \
@@ -146,7 +168,7 @@ else
 	summary
 	exit 1
 fi
-for name in ${*:-idle undo_on_kill signal fork threads removed kernel_untouched engine_killed down no_dipcd}; do
+for name in ${*:-idle undo_on_kill signal fork threads removed kernel_untouched engine_killed down referee_killed no_dipcd}; do
 	run_case "$name" "test_$name"
 done
 summary
