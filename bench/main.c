@@ -1,0 +1,238 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* dipc-bench: what a program gets from DIPC, beside what it gets without. */
+#include "bench.h"
+
+#include <fnmatch.h>
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define ROUNDS       7u
+#define SMOKE_ROUNDS 2u
+#define SMOKE_COUNT  10u
+
+static const char usage[] =
+	"dipc-bench [OPTION]... [NAME]...: measure a cluster of two nodes\n"
+	"\n"
+	"  --json         all results as one JSON object\n"
+	"  --dir D        use nodes 1 and 2 of the cluster in D\n"
+	"  --transport T  start one with transport T, shm or verbs\n"
+	"  --rounds N     rounds to take medians of, 1 to 31 (7)\n"
+	"  --smoke        a few samples only, to see that it works\n"
+	"  --list         names and what a sample is\n"
+	"\n"
+	"NAME may be a pattern: 'msg.*'. As root, or whoever may run dipcd.\n";
+
+struct options {
+	const char *dir;
+	const char *transport;
+	bool is_json, is_smoke;
+	unsigned nr_rounds;
+	char **names; /* NULL ends */
+};
+
+static const struct bench *const groups[] = {
+	bench_sem,
+	bench_msg,
+	bench_page,
+};
+
+#define NR_GROUPS (sizeof(groups) / sizeof(groups[0]))
+
+const struct bench *bench_find(const char *name)
+{
+	const struct bench *bench;
+	size_t i;
+
+	for (i = 0; i < NR_GROUPS; i++) {
+		for (bench = groups[i]; bench->name; bench++) {
+			if (!strcmp(bench->name, name))
+				return bench;
+		}
+	}
+	return NULL;
+}
+
+static bool is_wanted(const struct bench *bench, char *const *names)
+{
+	if (!*names)
+		return true;
+	for (; *names; names++) {
+		if (!fnmatch(*names, bench->name, 0))
+			return true;
+	}
+	return false;
+}
+
+static void list_print(void)
+{
+	const struct bench *bench;
+	size_t i;
+
+	for (i = 0; i < NR_GROUPS; i++) {
+		for (bench = groups[i]; bench->name; bench++)
+			printf("%-19s%s\n", bench->name, bench->what);
+	}
+}
+
+/* Each NAME must stand for something, or a typing error measures nothing. */
+static int names_check(char *const *names)
+{
+	const struct bench *bench;
+	bool is_known;
+	size_t i;
+
+	for (; *names; names++) {
+		is_known = false;
+		for (i = 0; i < NR_GROUPS; i++) {
+			for (bench = groups[i]; bench->name; bench++)
+				is_known |= !fnmatch(*names, bench->name, 0);
+		}
+		if (!is_known) {
+			fprintf(stderr,
+				"dipc-bench: no benchmark '%s': see "
+				"--list\n",
+				*names);
+			return -1;
+		}
+	}
+	return 0;
+}
+
+/* ---- measuring ---------------------------------------------------------- */
+
+/* A B A B: each round has every side, so that all meet the same noise. */
+static int measure(struct bench_cluster *cluster, const struct bench *bench,
+		   const struct options *options, struct bench_report *report)
+{
+	struct bench_result result[BENCH_ROUNDS_MAX][BENCH_SIDES_MAX] = {0};
+	unsigned count = options->is_smoke ? SMOKE_COUNT : bench->count;
+	key_t key = bench_key_choose();
+	unsigned round, side;
+
+	for (round = 0; round < options->nr_rounds; round++) {
+		for (side = 0; side < BENCH_SIDES_MAX; side++) {
+			if (!bench->side[side].name)
+				break;
+			if (!bench_round(cluster, bench, side, key, count,
+					 &result[round][side]))
+				continue;
+			bench_cluster_forget(cluster, key);
+			return -1;
+		}
+	}
+	bench_report_add(report, bench, count, result);
+	return 0;
+}
+
+static int measure_all(struct bench_cluster *cluster,
+		       const struct options *options)
+{
+	const struct bench *bench;
+	struct bench_report *report;
+	int ret = 0;
+	size_t i;
+
+	report = bench_report_create(cluster, options->is_json,
+				     options->nr_rounds);
+	if (!report)
+		return -1;
+	for (i = 0; i < NR_GROUPS; i++) {
+		for (bench = groups[i]; bench->name; bench++) {
+			if (bench_is_stopped())
+				ret = -1;
+			else if (is_wanted(bench, options->names) &&
+				 measure(cluster, bench, options, report))
+				ret = -1; /* the others may work */
+		}
+	}
+	if (bench_report_finish(report))
+		ret = -1;
+	return ret;
+}
+
+/* ---- options ------------------------------------------------------------ */
+
+static int rounds_parse(const char *text, unsigned *nr_out)
+{
+	char *end;
+	unsigned long nr = strtoul(text, &end, 10);
+
+	if (*end || !nr || nr > BENCH_ROUNDS_MAX) {
+		fprintf(stderr, "dipc-bench: --rounds: 1 to %u, not '%s'\n",
+			BENCH_ROUNDS_MAX, text);
+		return -1;
+	}
+	*nr_out = (unsigned)nr;
+	return 0;
+}
+
+/* 0; > 0: done, nothing to measure; -1: wrong usage, said. */
+static int options_parse(struct options *options, int argc, char **argv)
+{
+	static const struct option table[] = {
+		{"json", no_argument, NULL, 'j'},
+		{"dir", required_argument, NULL, 'd'},
+		{"transport", required_argument, NULL, 't'},
+		{"rounds", required_argument, NULL, 'r'},
+		{"smoke", no_argument, NULL, 's'},
+		{"list", no_argument, NULL, 'l'},
+		{"help", no_argument, NULL, 'h'},
+		{0},
+	};
+	int c;
+
+	while ((c = getopt_long(argc, argv, "h", table, NULL)) != -1) {
+		switch (c) {
+		case 'j':
+			options->is_json = true;
+			break;
+		case 'd':
+			options->dir = optarg;
+			break;
+		case 't':
+			options->transport = optarg;
+			break;
+		case 'r':
+			if (rounds_parse(optarg, &options->nr_rounds))
+				return -1;
+			break;
+		case 's':
+			options->is_smoke = true;
+			break;
+		case 'l':
+			list_print();
+			return 1;
+		case 'h':
+			fputs(usage, stdout);
+			return 1;
+		default:
+			return -1;
+		}
+	}
+	if (!options->nr_rounds)
+		options->nr_rounds = options->is_smoke ? SMOKE_ROUNDS : ROUNDS;
+	options->names = argv + optind;
+	return names_check(options->names);
+}
+
+int main(int argc, char **argv)
+{
+	struct options options = {0};
+	struct bench_cluster cluster;
+	int ret;
+
+	if (argc > 1 && !strcmp(argv[1], "--worker"))
+		return bench_worker_main(argc - 2, argv + 2);
+	ret = options_parse(&options, argc, argv);
+	if (ret)
+		return ret < 0 ? 2 : 0;
+	bench_catch_signals();
+	ret = bench_cluster_open(&cluster, options.dir, options.transport);
+	if (!ret)
+		ret = measure_all(&cluster, &options);
+	bench_cluster_close(&cluster);
+	return ret ? 1 : 0;
+}
