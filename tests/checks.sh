@@ -220,11 +220,12 @@ check_manual_settings() {
 # Variables of the products are in the manual, those of tests in testing.md.
 check_manual_environment() {
 	grep -rhoE 'getenv\("DIPC_[A-Z_]+' --include='*.[ch]' \
-		include runtime referee transport docs bench | sort -u |
+		include runtime referee transport docs | sort -u |
 		while IFS='"' read -r _ name; do
 			in_manual "$name" docs/man/*.md
 		done
-	grep -rhoE 'getenv\("DIPC_[A-Z_]+' --include='*.[ch]' tests | sort -u |
+	grep -rhoE 'getenv\("DIPC_[A-Z_]+' --include='*.[ch]' tests bench |
+		sort -u |
 		while IFS='"' read -r _ name; do
 			in_manual "$name" docs/man/*.md docs/testing.md
 		done

@@ -58,7 +58,7 @@ struct dipc_region {
 	uint8_t *base; /* page aligned */
 	size_t len;
 	struct dipc_remote remote; /* what to tell peers */
-	uint32_t lkey;		   /* back end's */
+	uint32_t lkey;             /* back end's */
 	struct dipc_transport *transport;
 };
 
@@ -76,11 +76,11 @@ void dipc_region_destroy(struct dipc_region *region);
 /* ---- transports --------------------------------------------------------- */
 
 struct dipc_limits {
-	unsigned max_chain;	 /* work requests in one post */
-	unsigned max_depth;	 /* work requests in flight on a connection */
-	unsigned max_rd_atomic;	 /* READs and atomics at a time on the wire; the
+	unsigned max_chain;      /* work requests in one post */
+	unsigned max_depth;      /* work requests in flight on a connection */
+	unsigned max_rd_atomic;  /* READs and atomics at a time on the wire; the
 				    transport queues above it */
-	size_t max_len;		 /* bytes of one READ or WRITE */
+	size_t max_len;          /* bytes of one READ or WRITE */
 	bool has_device_latency; /* real hardware or rxe: completions come
 				    later; shm completes inside post */
 };
@@ -193,18 +193,18 @@ struct dipc_wr {
 	void *local;
 	struct dipc_region *region;
 	struct dipc_remote remote; /* atomics: 8-byte aligned */
-	uint64_t compare;	   /* CAS */
-	uint64_t arg;		   /* CAS: new value; FAA: addend */
+	uint64_t compare;          /* CAS */
+	uint64_t arg;              /* CAS: new value; FAA: addend */
 };
 
 /* A chain in flight. The caller's, until done() runs. */
 struct dipc_op {
 	/* STATUS: 0, -ENOLINK, -EREMOTEIO. */
 	void (*done)(struct dipc_op *op, int status);
-	struct dipc_list node; /* transport's */
+	struct dipc_list node;  /* transport's */
 	struct dipc_conn *conn; /* transport's */
-	int status;		/* transport's */
-	unsigned nr_wr;		/* transport's */
+	int status;             /* transport's */
+	unsigned nr_wr;         /* transport's */
 };
 
 /*

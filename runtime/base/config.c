@@ -59,8 +59,8 @@ static const struct setting settings[] = {
 	{"node", "address", SETTING_STRING, AT(address), 1, 127, 0, NULL, NULL},
 	{"node", "spin-us", SETTING_UNSIGNED, AT(spin_us), 0, 1000000, 50, NULL,
 	 NULL},
-	{"node", "hold-us", SETTING_UNSIGNED, AT(hold_us), 0, 1000000, 50,
-	 NULL, NULL},
+	{"node", "hold-us", SETTING_UNSIGNED, AT(hold_us), 0, 1000000, 50, NULL,
+	 NULL},
 	{"node", "noreserve-is-dipc", SETTING_BOOL, AT(noreserve_is_dipc), 0, 1,
 	 1, NULL, NULL},
 

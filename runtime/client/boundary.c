@@ -20,7 +20,7 @@ int dipc_id_is_ours(int id)
 
 int64_t dipc_get(enum dipc_local_call call, key_t key, uint64_t size, int flags)
 {
-	struct dipc_slot_call c = { .call = call };
+	struct dipc_slot_call c = {.call = call};
 
 	c.args.get.key = key;
 	c.args.get.flags = flags;
@@ -28,9 +28,10 @@ int64_t dipc_get(enum dipc_local_call call, key_t key, uint64_t size, int flags)
 	return dipc_slot_run(&c);
 }
 
-int64_t dipc_ctl(enum dipc_local_call call, int id, int cmd, struct dipc_stat *stat)
+int64_t dipc_ctl(enum dipc_local_call call, int id, int cmd,
+		 struct dipc_stat *stat)
 {
-	struct dipc_slot_call c = { .call = call };
+	struct dipc_slot_call c = {.call = call};
 
 	c.args.ctl.id = id;
 	c.args.ctl.cmd = cmd;

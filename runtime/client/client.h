@@ -92,7 +92,7 @@ struct dipc_slot_call {
 	void *out; /* where the answer's payload goes, room for OUT_MAX */
 	size_t out_max;
 	size_t out_len; /* answer */
-	int64_t type;	/* answer of msgrcv */
+	int64_t type;   /* answer of msgrcv */
 	bool is_interruptible;
 };
 
@@ -109,8 +109,10 @@ long dipc_posix_ret(int64_t ret);
  */
 int dipc_id_is_ours(int id);
 /* A *get call: > 0 and the id in the answer; see dipc_conn_use() for 0. */
-int64_t dipc_get(enum dipc_local_call call, key_t key, uint64_t size, int flags);
+int64_t dipc_get(enum dipc_local_call call, key_t key, uint64_t size,
+		 int flags);
 /* IPC_STAT into STAT, or IPC_SET from it, or IPC_RMID (STAT NULL). */
-int64_t dipc_ctl(enum dipc_local_call call, int id, int cmd, struct dipc_stat *stat);
+int64_t dipc_ctl(enum dipc_local_call call, int id, int cmd,
+		 struct dipc_stat *stat);
 
 #endif

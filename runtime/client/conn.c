@@ -52,10 +52,10 @@ static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_once_t fork_once = PTHREAD_ONCE_INIT;
 static _Atomic int state = CONN_UNDECIDED;
 static struct dipc_client_conn conn; /* guarded by lock; see CONN_STATE */
-static struct own_fd sock = { .fd = -1 };
-static struct own_fd bell = { .fd = -1 }; /* the engine's eventfd */
-static struct own_fd uffd_dev = { .fd = -1 }; /* as dipcd handed it over */
-static bool was_dipc;			  /* so a child may not fall back */
+static struct own_fd sock = {.fd = -1};
+static struct own_fd bell = {.fd = -1};     /* the engine's eventfd */
+static struct own_fd uffd_dev = {.fd = -1}; /* as dipcd handed it over */
+static bool was_dipc;                       /* so a child may not fall back */
 static bool has_faults;
 
 /* ---- descriptors -------------------------------------------------------- */
@@ -122,10 +122,10 @@ static int sock_send(const struct dipc_sock_msg *msg, int fd)
 	union {
 		struct cmsghdr head;
 		char room[CMSG_SPACE(sizeof(int))];
-	} control = { 0 };
-	struct iovec iov = { .iov_base = (void *)(uintptr_t)msg,
-			     .iov_len = sizeof(*msg) };
-	struct msghdr mh = { .msg_iov = &iov, .msg_iovlen = 1 };
+	} control = {0};
+	struct iovec iov = {.iov_base = (void *)(uintptr_t)msg,
+			    .iov_len = sizeof(*msg)};
+	struct msghdr mh = {.msg_iov = &iov, .msg_iovlen = 1};
 	ssize_t n;
 
 	if (fd >= 0) {
@@ -151,11 +151,11 @@ static int sock_receive(struct dipc_sock_msg *msg, int *fds)
 		struct cmsghdr head;
 		char room[CMSG_SPACE(HELLO_FDS * sizeof(int))];
 	} control;
-	struct iovec iov = { .iov_base = msg, .iov_len = sizeof(*msg) };
-	struct msghdr mh = { .msg_iov = &iov,
-			     .msg_iovlen = 1,
-			     .msg_control = &control,
-			     .msg_controllen = sizeof(control) };
+	struct iovec iov = {.iov_base = msg, .iov_len = sizeof(*msg)};
+	struct msghdr mh = {.msg_iov = &iov,
+			    .msg_iovlen = 1,
+			    .msg_control = &control,
+			    .msg_controllen = sizeof(control)};
 	struct cmsghdr *cm;
 	size_t nr = 0;
 	ssize_t n;
@@ -253,9 +253,9 @@ static int hello_map(const int *fds)
 
 static int hello(void)
 {
-	struct dipc_sock_msg q = { .magic = DIPC_LOCAL_MAGIC,
-				   .version = DIPC_LOCAL_VERSION,
-				   .type = DIPC_SOCK_HELLO };
+	struct dipc_sock_msg q = {.magic = DIPC_LOCAL_MAGIC,
+				  .version = DIPC_LOCAL_VERSION,
+				  .type = DIPC_SOCK_HELLO};
 	struct dipc_sock_msg a;
 	int fds[HELLO_FDS];
 	int nr, ret;
@@ -288,10 +288,10 @@ err_fds:
 /* Called with the lock held: the decision. */
 static enum conn_state conn_decide(void)
 {
-	const struct timeval limit = { .tv_sec = 10 };
+	const struct timeval limit = {.tv_sec = 10};
 	const char *fallback = getenv("DIPC_FALLBACK");
-	bool may_fall_back = !was_dipc &&
-			     !(fallback && !strcmp(fallback, "never"));
+	bool may_fall_back =
+		!was_dipc && !(fallback && !strcmp(fallback, "never"));
 	struct sockaddr_un addr;
 	int fd, ret;
 
@@ -419,15 +419,14 @@ void dipc_conn_ring(void)
 	if (!atomic_load_explicit(&conn.engine->is_asleep,
 				  memory_order_relaxed))
 		return;
-	if (own_fd_is_ours(&bell) &&
-	    write(bell.fd, &one, sizeof(one)) < 0) {
+	if (own_fd_is_ours(&bell) && write(bell.fd, &one, sizeof(one)) < 0) {
 		/* full means it is rung already */
 	}
 }
 
 bool dipc_conn_is_alive(void)
 {
-	struct pollfd p = { .fd = sock.fd, .events = POLLRDHUP };
+	struct pollfd p = {.fd = sock.fd, .events = POLLRDHUP};
 
 	if (!own_fd_is_ours(&sock))
 		return false;
@@ -451,7 +450,7 @@ static int faults_open(void)
 
 int dipc_conn_need_faults(void)
 {
-	struct dipc_sock_msg q = { .type = DIPC_SOCK_FAULTS };
+	struct dipc_sock_msg q = {.type = DIPC_SOCK_FAULTS};
 	struct dipc_sock_msg a;
 	int fd, ret;
 

@@ -60,7 +60,8 @@ static void keys_init(void)
 		keys.is_all = true;
 	else if (text)
 		keys_parse(text);
-	if (dipc_config_load(dipc_config_path(), &conf, err, sizeof(err)) == 0) {
+	if (dipc_config_load(dipc_config_path(), &conf, err, sizeof(err)) ==
+	    0) {
 		keys.noreserve_is_dipc = conf.noreserve_is_dipc;
 		dipc_config_fini(&conf);
 	}

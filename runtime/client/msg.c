@@ -22,8 +22,8 @@ DIPC_EXPORT int msgget(key_t key, int flags)
 
 static int64_t msg_send(int id, const void *msgp, size_t size, int flags)
 {
-	struct dipc_slot_call c = { .call = DIPC_CALL_MSGSND,
-				    .is_interruptible = true };
+	struct dipc_slot_call c = {.call = DIPC_CALL_MSGSND,
+				   .is_interruptible = true};
 	long type;
 
 	if (size > DIPC_SLOT_PAYLOAD)
@@ -54,8 +54,8 @@ DIPC_EXPORT int msgsnd(int id, const void *msgp, size_t size, int flags)
 static int64_t msg_receive(int id, void *msgp, size_t size, long type,
 			   int flags)
 {
-	struct dipc_slot_call c = { .call = DIPC_CALL_MSGRCV,
-				    .is_interruptible = true };
+	struct dipc_slot_call c = {.call = DIPC_CALL_MSGRCV,
+				   .is_interruptible = true};
 	int64_t ret;
 	long got;
 
@@ -75,7 +75,8 @@ static int64_t msg_receive(int id, void *msgp, size_t size, long type,
 	return ret;
 }
 
-DIPC_EXPORT ssize_t msgrcv(int id, void *msgp, size_t size, long type, int flags)
+DIPC_EXPORT ssize_t msgrcv(int id, void *msgp, size_t size, long type,
+			   int flags)
 {
 	int ours = dipc_id_is_ours(id);
 
@@ -88,7 +89,7 @@ DIPC_EXPORT ssize_t msgrcv(int id, void *msgp, size_t size, long type, int flags
 
 static int64_t msg_stat(int id, struct msqid_ds *ds)
 {
-	struct dipc_stat stat = { 0 };
+	struct dipc_stat stat = {0};
 	int64_t ret = dipc_ctl(DIPC_CALL_MSGCTL, id, IPC_STAT, &stat);
 
 	if (ret < 0)
@@ -114,10 +115,10 @@ static int64_t msg_stat(int id, struct msqid_ds *ds)
 
 static int64_t msg_set(int id, const struct msqid_ds *ds)
 {
-	struct dipc_stat stat = { .uid = ds->msg_perm.uid,
-				  .gid = ds->msg_perm.gid,
-				  .mode = ds->msg_perm.mode & 0777,
-				  .size = ds->msg_qbytes };
+	struct dipc_stat stat = {.uid = ds->msg_perm.uid,
+				 .gid = ds->msg_perm.gid,
+				 .mode = ds->msg_perm.mode & 0777,
+				 .size = ds->msg_qbytes};
 
 	return dipc_ctl(DIPC_CALL_MSGCTL, id, IPC_SET, &stat);
 }

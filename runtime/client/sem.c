@@ -35,8 +35,8 @@ DIPC_EXPORT int semget(key_t key, int nsems, int flags)
 static int64_t sem_op(int id, struct sembuf *ops, size_t nr,
 		      const struct timespec *timeout)
 {
-	struct dipc_slot_call c = { .call = DIPC_CALL_SEMOP,
-				    .is_interruptible = true };
+	struct dipc_slot_call c = {.call = DIPC_CALL_SEMOP,
+				   .is_interruptible = true};
 
 	if (nr == 0)
 		return -EINVAL;
@@ -50,10 +50,10 @@ static int64_t sem_op(int id, struct sembuf *ops, size_t nr,
 		    timeout->tv_nsec >= 1000000000)
 			return -EINVAL;
 		c.args.semop.timeout_ns =
-			timeout->tv_sec > 3000000000 ?
-				UINT64_MAX :
-				(uint64_t)timeout->tv_sec * 1000000000u +
-					(uint64_t)timeout->tv_nsec;
+			timeout->tv_sec > 3000000000
+				? UINT64_MAX
+				: (uint64_t)timeout->tv_sec * 1000000000u +
+					  (uint64_t)timeout->tv_nsec;
 	}
 	c.in = ops;
 	c.in_len = nr * sizeof(*ops);
@@ -61,7 +61,7 @@ static int64_t sem_op(int id, struct sembuf *ops, size_t nr,
 }
 
 DIPC_EXPORT int semtimedop(int id, struct sembuf *ops, size_t nr,
-	       const struct timespec *timeout)
+			   const struct timespec *timeout)
 {
 	int ours = dipc_id_is_ours(id);
 
@@ -85,7 +85,7 @@ DIPC_EXPORT int semop(int id, struct sembuf *ops, size_t nr)
 
 static int64_t sem_stat(int id, struct semid_ds *ds)
 {
-	struct dipc_stat stat = { 0 };
+	struct dipc_stat stat = {0};
 	int64_t ret = dipc_ctl(DIPC_CALL_SEMCTL, id, IPC_STAT, &stat);
 
 	if (ret < 0)
@@ -106,9 +106,9 @@ static int64_t sem_stat(int id, struct semid_ds *ds)
 
 static int64_t sem_set(int id, const struct semid_ds *ds)
 {
-	struct dipc_stat stat = { .uid = ds->sem_perm.uid,
-				  .gid = ds->sem_perm.gid,
-				  .mode = ds->sem_perm.mode & 0777 };
+	struct dipc_stat stat = {.uid = ds->sem_perm.uid,
+				 .gid = ds->sem_perm.gid,
+				 .mode = ds->sem_perm.mode & 0777};
 
 	return dipc_ctl(DIPC_CALL_SEMCTL, id, IPC_SET, &stat);
 }
@@ -116,8 +116,8 @@ static int64_t sem_set(int id, const struct semid_ds *ds)
 /* SETALL and GETALL need to know how many there are. */
 static int64_t sem_all(int id, int cmd, unsigned short *array)
 {
-	struct dipc_slot_call c = { .call = DIPC_CALL_SEMCTL };
-	struct dipc_stat stat = { 0 };
+	struct dipc_slot_call c = {.call = DIPC_CALL_SEMCTL};
+	struct dipc_stat stat = {0};
 	int64_t ret;
 
 	c.args.ctl.id = id;
@@ -138,7 +138,7 @@ static int64_t sem_all(int id, int cmd, unsigned short *array)
 
 static int64_t sem_ctl(int id, int num, int cmd, union semun arg)
 {
-	struct dipc_slot_call c = { .call = DIPC_CALL_SEMCTL };
+	struct dipc_slot_call c = {.call = DIPC_CALL_SEMCTL};
 
 	switch (cmd) {
 	case IPC_STAT:

@@ -96,9 +96,8 @@ static int attach_protection(int flags)
 static int attach_with(struct attachment *at, int id, const void *wanted,
 		       int flags)
 {
-	struct dipc_sock_msg q = { .type = DIPC_SOCK_ATTACH,
-				   .id = id,
-				   .flags = flags };
+	struct dipc_sock_msg q = {
+		.type = DIPC_SOCK_ATTACH, .id = id, .flags = flags};
 	struct dipc_sock_msg a;
 	char *place;
 	int fd, ret;
@@ -127,8 +126,7 @@ static int attach_with(struct attachment *at, int id, const void *wanted,
 	ret = dipc_conn_ask(&q, -1, &a, NULL);
 	if (ret == 0)
 		ret = a.status;
-	if (ret == 0 &&
-	    mprotect(at->addr, at->len, attach_protection(flags)))
+	if (ret == 0 && mprotect(at->addr, at->len, attach_protection(flags)))
 		ret = -errno;
 	if (ret)
 		munmap(at->addr, at->len);
@@ -197,7 +195,7 @@ DIPC_EXPORT int shmdt(const void *addr)
 
 static int64_t shm_stat(int id, struct shmid_ds *ds)
 {
-	struct dipc_stat stat = { 0 };
+	struct dipc_stat stat = {0};
 	int64_t ret = dipc_ctl(DIPC_CALL_SHMCTL, id, IPC_STAT, &stat);
 
 	if (ret < 0)
@@ -222,9 +220,9 @@ static int64_t shm_stat(int id, struct shmid_ds *ds)
 
 static int64_t shm_set(int id, const struct shmid_ds *ds)
 {
-	struct dipc_stat stat = { .uid = ds->shm_perm.uid,
-				  .gid = ds->shm_perm.gid,
-				  .mode = ds->shm_perm.mode & 0777 };
+	struct dipc_stat stat = {.uid = ds->shm_perm.uid,
+				 .gid = ds->shm_perm.gid,
+				 .mode = ds->shm_perm.mode & 0777};
 
 	return dipc_ctl(DIPC_CALL_SHMCTL, id, IPC_SET, &stat);
 }

@@ -108,7 +108,7 @@ static bool slot_spin(struct dipc_slot *s)
 static int slot_sleep(struct dipc_slot *s, struct dipc_area *area,
 		      unsigned slot, bool is_interruptible)
 {
-	const struct timespec second = { .tv_sec = 1 };
+	const struct timespec second = {.tv_sec = 1};
 	int ret = 0;
 
 	atomic_store_explicit(&s->is_waiting, 1, memory_order_seq_cst);

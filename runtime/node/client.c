@@ -72,10 +72,10 @@ void dipc_client_reply(struct dipc_client *client,
 	union {
 		struct cmsghdr head;
 		char room[CMSG_SPACE(SOCK_FDS * sizeof(int))];
-	} control = { 0 };
-	struct iovec iov = { .iov_base = (void *)(uintptr_t)msg,
-			     .iov_len = sizeof(*msg) };
-	struct msghdr mh = { .msg_iov = &iov, .msg_iovlen = 1 };
+	} control = {0};
+	struct iovec iov = {.iov_base = (void *)(uintptr_t)msg,
+			    .iov_len = sizeof(*msg)};
+	struct msghdr mh = {.msg_iov = &iov, .msg_iovlen = 1};
 
 	if (client->is_closed)
 		return;
@@ -125,10 +125,10 @@ err_fd:
 static void client_hello(struct dipc_client *c)
 {
 	struct dipc_node *node = c->node;
-	struct dipc_sock_msg answer = { .magic = DIPC_LOCAL_MAGIC,
-					.version = DIPC_LOCAL_VERSION,
-					.type = DIPC_SOCK_HELLO,
-					.node = dipc_fabric_node(node->fabric) };
+	struct dipc_sock_msg answer = {.magic = DIPC_LOCAL_MAGIC,
+				       .version = DIPC_LOCAL_VERSION,
+				       .type = DIPC_SOCK_HELLO,
+				       .node = dipc_fabric_node(node->fabric)};
 	int fds[SOCK_FDS];
 	unsigned nr = 3;
 	int area_fd = -1;
@@ -185,11 +185,11 @@ static void client_readable(struct dipc_watch *watch, uint32_t events)
 		char room[CMSG_SPACE(sizeof(int))];
 	} control;
 	struct dipc_sock_msg msg;
-	struct iovec iov = { .iov_base = &msg, .iov_len = sizeof(msg) };
-	struct msghdr mh = { .msg_iov = &iov,
-			     .msg_iovlen = 1,
-			     .msg_control = &control,
-			     .msg_controllen = sizeof(control) };
+	struct iovec iov = {.iov_base = &msg, .iov_len = sizeof(msg)};
+	struct msghdr mh = {.msg_iov = &iov,
+			    .msg_iovlen = 1,
+			    .msg_control = &control,
+			    .msg_controllen = sizeof(control)};
 	struct cmsghdr *cm;
 	int fd = -1;
 	ssize_t n;
@@ -199,8 +199,8 @@ static void client_readable(struct dipc_watch *watch, uint32_t events)
 	if (n < 0 && (errno == EAGAIN || errno == EINTR))
 		return;
 	cm = n > 0 ? CMSG_FIRSTHDR(&mh) : NULL;
-	if (cm && cm->cmsg_level == SOL_SOCKET &&
-	    cm->cmsg_type == SCM_RIGHTS && cm->cmsg_len >= CMSG_LEN(sizeof(int)))
+	if (cm && cm->cmsg_level == SOL_SOCKET && cm->cmsg_type == SCM_RIGHTS &&
+	    cm->cmsg_len >= CMSG_LEN(sizeof(int)))
 		memcpy(&fd, CMSG_DATA(cm), sizeof(fd));
 	if (n != sizeof(msg) || msg.magic != DIPC_LOCAL_MAGIC ||
 	    msg.version != DIPC_LOCAL_VERSION) {
@@ -287,9 +287,8 @@ static unsigned client_poll(struct dipc_client *c)
 		bits = atomic_exchange_explicit(posted, 0,
 						memory_order_acquire);
 		for (; bits; bits &= bits - 1, nr++)
-			dipc_job_start(c, i * 64 +
-						  (unsigned)__builtin_ctzll(
-							  bits));
+			dipc_job_start(
+				c, i * 64 + (unsigned)__builtin_ctzll(bits));
 	}
 	return nr;
 }
@@ -301,7 +300,7 @@ static unsigned slots_poll(struct dipc_poller *poller)
 	struct dipc_list *pos;
 	unsigned nr = 0;
 
-	dipc_list_for_each(pos, &node->clients) {
+	dipc_list_for_each (pos, &node->clients) {
 		struct dipc_client *c =
 			dipc_container_of(pos, struct dipc_client, entry);
 
@@ -360,8 +359,8 @@ static bool socket_is_live(const struct sockaddr_un *addr)
 
 	if (fd < 0)
 		return false;
-	is_live = connect(fd, (const struct sockaddr *)addr, sizeof(*addr)) ==
-		  0;
+	is_live =
+		connect(fd, (const struct sockaddr *)addr, sizeof(*addr)) == 0;
 	close(fd);
 	return is_live;
 }
@@ -369,7 +368,7 @@ static bool socket_is_live(const struct sockaddr_un *addr)
 int dipc_clients_listen(struct dipc_node *node)
 {
 	const char *path = node->conf->socket;
-	struct sockaddr_un addr = { .sun_family = AF_UNIX };
+	struct sockaddr_un addr = {.sun_family = AF_UNIX};
 	int fd, ret;
 
 	if (strlen(path) >= sizeof(addr.sun_path)) {
@@ -425,6 +424,6 @@ void dipc_clients_close(struct dipc_node *node)
 	dipc_loop_unwatch(node->loop, &node->listener);
 	close(node->listener.fd);
 	node->listener.fd = -1;
-	dipc_list_for_each_safe(pos, tmp, &node->clients)
+	dipc_list_for_each_safe (pos, tmp, &node->clients)
 		client_close(dipc_container_of(pos, struct dipc_client, entry));
 }

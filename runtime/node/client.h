@@ -10,19 +10,19 @@ struct dipc_job;
 struct dipc_space;
 
 struct dipc_client {
-	struct dipc_list entry;	      /* node->clients */
-	struct dipc_node *node;	      /* borrowed */
+	struct dipc_list entry;       /* node->clients */
+	struct dipc_node *node;       /* borrowed */
 	struct dipc_process *process; /* a reference */
-	struct dipc_cred cred;	      /* as at the connect */
-	uint32_t *groups;	      /* owned; cred.groups */
+	struct dipc_cred cred;        /* as at the connect */
+	uint32_t *groups;             /* owned; cred.groups */
 	struct dipc_watch watch;      /* the socket */
-	struct dipc_area *area;	      /* owned mapping, shared with the client */
+	struct dipc_area *area;   /* owned mapping, shared with the client */
 	struct dipc_space *space; /* its userfaultfd; NULL before FAULTS.
 				     Borrowed: ends with the address space */
 	/* between ATTACH and MAPPED; a reference, and counted in nattch */
 	struct dipc_segment *attaching;
 	struct dipc_job *jobs[DIPC_SLOTS]; /* running; owned by their fibers */
-	unsigned nr_jobs;		   /* and socket requests */
+	unsigned nr_jobs;                  /* and socket requests */
 	bool is_closed;
 };
 

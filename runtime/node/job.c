@@ -79,7 +79,7 @@ void dipc_job_start(struct dipc_client *client, unsigned index)
 		return; /* a cancellation that came after the answer */
 	job = calloc(1, sizeof(*job));
 	if (!job) {
-		struct dipc_job none = { .slot = slot };
+		struct dipc_job none = {.slot = slot};
 
 		job_finish(&none, -ENOMEM);
 		return;
@@ -102,8 +102,8 @@ void dipc_job_start(struct dipc_client *client, unsigned index)
 		free(job);
 		return;
 	}
-	job->cancel.is_set = atomic_load_explicit(&slot->must_cancel,
-						  memory_order_relaxed);
+	job->cancel.is_set =
+		atomic_load_explicit(&slot->must_cancel, memory_order_relaxed);
 	client->jobs[index] = job;
 	dipc_client_get(client);
 }
@@ -121,9 +121,9 @@ static int get_check(struct dipc_job *job, enum dipc_kind kind, int32_t id)
 	ret = dipc_object_read(job->node->fabric, id, kind, &obj);
 	if (ret)
 		return ret == -EINVAL ? -EIDRM : ret;
-	has = kind == DIPC_KIND_SHM ? obj.shm.size :
-	      kind == DIPC_KIND_SEM ? obj.sem.nr :
-				      UINT64_MAX;
+	has = kind == DIPC_KIND_SHM   ? obj.shm.size
+	      : kind == DIPC_KIND_SEM ? obj.sem.nr
+				      : UINT64_MAX;
 	if (job->args.get.size > has)
 		return -EINVAL;
 	return dipc_object_allows(&obj, &job->client->cred,

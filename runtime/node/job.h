@@ -15,7 +15,7 @@ struct dipc_job {
 	uint32_t payload_len; /* in: checked; out: bytes of the answer */
 	uint8_t *payload;     /* shared: DIPC_SLOT_PAYLOAD bytes that change
 				 under our hands; copy before checking */
-	int64_t type;	      /* msgrcv's answer */
+	int64_t type;         /* msgrcv's answer */
 	struct dipc_cancel cancel;
 };
 

@@ -87,7 +87,7 @@ static int64_t admin_status(struct dipc_job *job)
 		dipc_fabric_counters(node->fabric);
 	const struct dipc_pages_counters *pages =
 		dipc_pages_counters(dipc_segments_pages(node->segments));
-	struct dipc_status st = { 0 };
+	struct dipc_status st = {0};
 	unsigned i;
 
 	st.node = dipc_fabric_node(node->fabric);

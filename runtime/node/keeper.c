@@ -48,10 +48,10 @@ static void keep_send(int sock, const struct keep_msg *msg, int fd)
 	union {
 		struct cmsghdr head;
 		char room[CMSG_SPACE(sizeof(int))];
-	} control = { 0 };
-	struct iovec iov = { .iov_base = (void *)(uintptr_t)msg,
-			     .iov_len = sizeof(*msg) };
-	struct msghdr mh = { .msg_iov = &iov, .msg_iovlen = 1 };
+	} control = {0};
+	struct iovec iov = {.iov_base = (void *)(uintptr_t)msg,
+			    .iov_len = sizeof(*msg)};
+	struct msghdr mh = {.msg_iov = &iov, .msg_iovlen = 1};
 
 	if (fd >= 0) {
 		struct cmsghdr *cm = &control.head;
@@ -69,14 +69,14 @@ static void keep_send(int sock, const struct keep_msg *msg, int fd)
 
 void dipc_keeper_add(int sock, enum dipc_keep_kind kind, uint32_t id, int fd)
 {
-	struct keep_msg msg = { .kind = kind, .id = id };
+	struct keep_msg msg = {.kind = kind, .id = id};
 
 	keep_send(sock, &msg, fd);
 }
 
 void dipc_keeper_del(int sock, enum dipc_keep_kind kind, uint32_t id)
 {
-	struct keep_msg msg = { .kind = kind, .id = id, .is_del = 1 };
+	struct keep_msg msg = {.kind = kind, .id = id, .is_del = 1};
 
 	keep_send(sock, &msg, -1);
 }
@@ -105,7 +105,7 @@ static void keeper_add(struct keeper *k, const struct keep_msg *msg, int fd)
 		k->room = room;
 	}
 	k->kept[k->nr++] =
-		(struct kept){ .kind = msg->kind, .id = msg->id, .fd = fd };
+		(struct kept){.kind = msg->kind, .id = msg->id, .fd = fd};
 }
 
 static void keeper_del(struct keeper *k, const struct keep_msg *msg)
@@ -129,11 +129,11 @@ static bool keeper_receive(struct keeper *k, int sock)
 		char room[CMSG_SPACE(sizeof(int))];
 	} control;
 	struct keep_msg msg;
-	struct iovec iov = { .iov_base = &msg, .iov_len = sizeof(msg) };
-	struct msghdr mh = { .msg_iov = &iov,
-			     .msg_iovlen = 1,
-			     .msg_control = &control,
-			     .msg_controllen = sizeof(control) };
+	struct iovec iov = {.iov_base = &msg, .iov_len = sizeof(msg)};
+	struct msghdr mh = {.msg_iov = &iov,
+			    .msg_iovlen = 1,
+			    .msg_control = &control,
+			    .msg_controllen = sizeof(control)};
 	struct cmsghdr *cm;
 	ssize_t n;
 	int fd = -1;
@@ -205,8 +205,8 @@ static int engine_status(int wait_status)
 
 int dipc_keeper_run(int sock, pid_t engine, unsigned hang_ms)
 {
-	struct keeper k = { 0 };
-	struct pollfd fds[2] = { { .fd = sock, .events = POLLIN } };
+	struct keeper k = {0};
+	struct pollfd fds[2] = {{.fd = sock, .events = POLLIN}};
 	struct signalfd_siginfo info;
 	int status, ret = 1;
 	sigset_t mask;

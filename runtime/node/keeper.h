@@ -15,7 +15,7 @@
 enum dipc_keep_kind {
 	DIPC_KEEP_MEMFD = 1,
 	DIPC_KEEP_FAULTS, /* a userfaultfd */
-	DIPC_KEEP_PAGE,	  /* the engine page: its heartbeat is watched */
+	DIPC_KEEP_PAGE,   /* the engine page: its heartbeat is watched */
 };
 
 /* Engine's side: a socket to the keeper. Neither call ever fails loudly: a

@@ -31,7 +31,7 @@
 static void on_request(void *arg, struct dipc_incoming *in)
 {
 	struct dipc_node *node = arg;
-	struct dipc_answer answer = { .status = -EPROTO };
+	struct dipc_answer answer = {.status = -EPROTO};
 
 	switch (in->request.type) {
 	case DIPC_REQ_INVALIDATE:
@@ -60,9 +60,9 @@ static int on_admit(void *arg, unsigned other, uint32_t incarnation,
 {
 	struct dipc_node *node = arg;
 
-	return dipc_ticket_is_valid(node->secret, other, incarnation, ticket) ?
-		       0 :
-		       -EACCES;
+	return dipc_ticket_is_valid(node->secret, other, incarnation, ticket)
+		       ? 0
+		       : -EACCES;
 }
 
 static void on_lost(void *arg, unsigned other)
@@ -200,10 +200,10 @@ static int beat(struct dipc_node *node)
 	struct dipc_fabric *f = node->fabric;
 	const struct dipc_arena_super *super = dipc_fabric_super(f);
 	struct dipc_link *link = dipc_fabric_arena(f);
-	uint64_t off = super->nodes_off +
-		       (uint64_t)dipc_fabric_node(f) *
-			       sizeof(struct dipc_arena_node) +
-		       offsetof(struct dipc_arena_node, heartbeat);
+	uint64_t off =
+		super->nodes_off +
+		(uint64_t)dipc_fabric_node(f) * sizeof(struct dipc_arena_node) +
+		offsetof(struct dipc_arena_node, heartbeat);
 	const uint64_t *epoch;
 	struct dipc_tx tx;
 	int ret;
@@ -217,8 +217,7 @@ static int beat(struct dipc_node *node)
 	dipc_tx_write(&tx, dipc_tx_at(link, off), &node->heartbeat,
 		      sizeof(node->heartbeat));
 	epoch = dipc_tx_read(
-		&tx,
-		dipc_tx_at(link, offsetof(struct dipc_arena_super, epoch)),
+		&tx, dipc_tx_at(link, offsetof(struct dipc_arena_super, epoch)),
 		sizeof(*epoch));
 	ret = dipc_tx_run(&tx);
 	if (ret == 0 && *epoch != node->epoch) {
@@ -242,8 +241,7 @@ static void beat_fiber(void *arg)
 		if (beat(node))
 			break; /* on_lost() says the rest */
 		if (++beats % beats_a_second == 0) {
-			dipc_spaces_sweep(
-				dipc_segments_spaces(node->segments));
+			dipc_spaces_sweep(dipc_segments_spaces(node->segments));
 			dipc_segments_reap(node);
 		}
 		dipc_fiber_sleep(period);
@@ -273,7 +271,7 @@ static void on_lookup_lost(void *arg, int reason)
 
 static int node_join(struct dipc_node *node, char arena_address[128])
 {
-	struct dipc_lookup_join join = { .node = node->conf->node };
+	struct dipc_lookup_join join = {.node = node->conf->node};
 	struct dipc_lookup_joined joined;
 	int ret;
 
@@ -428,10 +426,9 @@ static int node_open_page(struct dipc_node *node)
 	page->magic = DIPC_LOCAL_MAGIC;
 	page->version = DIPC_LOCAL_VERSION;
 	/* with one processor, spinning keeps the engine from running */
-	atomic_store(&page->spin_ns,
-		     sysconf(_SC_NPROCESSORS_ONLN) > 1 ?
-			     node->conf->spin_us * 1000u :
-			     0u);
+	atomic_store(&page->spin_ns, sysconf(_SC_NPROCESSORS_ONLN) > 1
+					     ? node->conf->spin_us * 1000u
+					     : 0u);
 	/* clients get a descriptor that cannot be written, nor reopened so */
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
 	node->page_fd = open(path, O_RDONLY | O_CLOEXEC);
@@ -441,8 +438,7 @@ static int node_open_page(struct dipc_node *node)
 	}
 	close(fd);
 	if (node->keeper >= 0)
-		dipc_keeper_add(node->keeper, DIPC_KEEP_PAGE, 0,
-				node->page_fd);
+		dipc_keeper_add(node->keeper, DIPC_KEEP_PAGE, 0, node->page_fd);
 	return 0;
 
 err_fd:

@@ -17,7 +17,7 @@ struct dipc_segments;
 
 struct dipc_node {
 	const struct dipc_config *conf; /* borrowed */
-	struct dipc_loop *loop;		/* owned, as all below */
+	struct dipc_loop *loop;         /* owned, as all below */
 	struct dipc_fabric *fabric;
 	struct dipc_lookup *lookup;
 	struct dipc_waiters *waiters;
@@ -27,7 +27,7 @@ struct dipc_node {
 	struct dipc_list clients;   /* struct dipc_client */
 	struct dipc_list processes; /* struct dipc_process */
 	struct dipc_watch listener; /* the Unix socket */
-	struct dipc_watch wake;	    /* eventfd that clients ring */
+	struct dipc_watch wake;     /* eventfd that clients ring */
 	struct dipc_watch signals;
 	struct dipc_poller slots;
 	struct dipc_engine_page *page; /* shared with clients and keeper */
@@ -38,8 +38,8 @@ struct dipc_node {
 	uint32_t incarnation;
 	uint32_t heartbeat_ms;
 	uint64_t heartbeat;
-	uint64_t epoch;		 /* as last seen in the arena */
-	bool is_checking;	 /* a membership fiber runs */
+	uint64_t epoch;                     /* as last seen in the arena */
+	bool is_checking;                   /* a membership fiber runs */
 	uint64_t known[DIPC_NODES_MAX + 1]; /* their state words */
 	uint8_t secret[32];
 	bool is_serving;

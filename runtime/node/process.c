@@ -47,8 +47,8 @@ static void process_bury(void *arg)
 	struct dipc_process *p = arg;
 
 	while (!dipc_list_is_empty(&p->undo)) {
-		struct undo_set *set = dipc_container_of(
-			p->undo.next, struct undo_set, entry);
+		struct undo_set *set =
+			dipc_container_of(p->undo.next, struct undo_set, entry);
 		int ret;
 
 		dipc_list_del(&set->entry);
@@ -94,7 +94,7 @@ int dipc_process_get(struct dipc_node *node, uint32_t pid,
 	struct dipc_process *p;
 	int ret;
 
-	dipc_list_for_each(pos, &node->processes) {
+	dipc_list_for_each (pos, &node->processes) {
 		p = dipc_container_of(pos, struct dipc_process, entry);
 		if (p->pid != pid || p->is_gone)
 			continue;
@@ -173,7 +173,7 @@ static int cred_parse_groups(const char *text, struct dipc_cred *cred,
 int dipc_process_cred(uint32_t pid, struct dipc_cred *cred_out,
 		      uint32_t **groups_out)
 {
-	struct dipc_cred cred = { .pid = pid };
+	struct dipc_cred cred = {.pid = pid};
 	unsigned long long caps = 0;
 	char path[64], line[4096];
 	int ret = 0;
@@ -207,7 +207,7 @@ static struct undo_set *undo_find(struct dipc_process *p, int32_t id)
 {
 	struct dipc_list *pos;
 
-	dipc_list_for_each(pos, &p->undo) {
+	dipc_list_for_each (pos, &p->undo) {
 		struct undo_set *set =
 			dipc_container_of(pos, struct undo_set, entry);
 
@@ -295,7 +295,7 @@ void dipc_process_undo_clear(struct dipc_node *node, int32_t id, int num)
 {
 	struct dipc_list *pos;
 
-	dipc_list_for_each(pos, &node->processes) {
+	dipc_list_for_each (pos, &node->processes) {
 		struct dipc_process *p =
 			dipc_container_of(pos, struct dipc_process, entry);
 		struct undo_set *set = undo_find(p, id);

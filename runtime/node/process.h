@@ -16,10 +16,10 @@
 struct dipc_node;
 
 struct dipc_process {
-	struct dipc_list entry; /* node->processes */
-	struct dipc_node *node; /* borrowed */
+	struct dipc_list entry;  /* node->processes */
+	struct dipc_node *node;  /* borrowed */
 	struct dipc_watch watch; /* its pidfd: readable when it is gone */
-	struct dipc_list undo;	 /* struct undo_set, owned */
+	struct dipc_list undo;   /* struct undo_set, owned */
 	uint32_t pid;
 	unsigned nr_refs; /* connections and running calls */
 	bool is_gone;

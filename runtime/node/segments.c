@@ -27,10 +27,10 @@ struct home {
 };
 
 struct dipc_segments {
-	struct dipc_node *node;	    /* borrowed */
+	struct dipc_node *node;     /* borrowed */
 	struct dipc_pages *pages;   /* owned */
 	struct dipc_spaces *spaces; /* owned */
-	struct dipc_list homes;	    /* struct home */
+	struct dipc_list homes;     /* struct home */
 	/* opened by an attach that has not returned yet; compared only */
 	const struct dipc_segment *newest;
 	bool is_drained;
@@ -70,8 +70,8 @@ static int detach_count(struct dipc_fabric *f, const struct detach_job *job)
 {
 	uint64_t slot_off =
 		dipc_object_off(dipc_fabric_super(f), dipc_id_slot(job->id));
-	uint64_t counter = job->is_open ? SHM_OFF(f, job->id, opens) :
-					  SHM_OFF(f, job->id, nattch);
+	uint64_t counter = job->is_open ? SHM_OFF(f, job->id, opens)
+					: SHM_OFF(f, job->id, nattch);
 	struct dipc_link *link = dipc_fabric_arena(f);
 	uint64_t now = (uint64_t)dipc_fabric_wall(f);
 	const struct dipc_arena_object *obj;
@@ -171,7 +171,7 @@ static void on_gone(void *arg, struct dipc_space *space)
 	struct dipc_segments *s = arg;
 	struct dipc_list *pos;
 
-	dipc_list_for_each(pos, &s->node->clients) {
+	dipc_list_for_each (pos, &s->node->clients) {
 		struct dipc_client *c =
 			dipc_container_of(pos, struct dipc_client, entry);
 
@@ -280,7 +280,7 @@ void dipc_segments_drain(struct dipc_node *node)
 
 int dipc_segments_home(struct dipc_node *node, int32_t id, uint64_t size)
 {
-	struct dipc_lookup_created created = { .id = id };
+	struct dipc_lookup_created created = {.id = id};
 	struct home *home = calloc(1, sizeof(*home));
 	int ret;
 
@@ -314,8 +314,8 @@ int dipc_segments_home(struct dipc_node *node, int32_t id, uint64_t size)
 /* Is the object of HOME gone from the arena? -errno: cannot say. */
 static int home_is_over(struct dipc_fabric *f, const struct home *home)
 {
-	uint64_t off = dipc_object_off(dipc_fabric_super(f),
-				       dipc_id_slot(home->id));
+	uint64_t off =
+		dipc_object_off(dipc_fabric_super(f), dipc_id_slot(home->id));
 	struct dipc_arena_object obj;
 	int ret = dipc_arena_read(f, off, &obj, sizeof(obj));
 
@@ -347,7 +347,7 @@ void dipc_segments_evict(struct dipc_node *node, unsigned dead)
 {
 	struct dipc_list *pos;
 
-	dipc_list_for_each(pos, &node->segments->homes) {
+	dipc_list_for_each (pos, &node->segments->homes) {
 		struct home *home = dipc_container_of(pos, struct home, entry);
 
 		if (dipc_home_evict(home->memory, dead))
@@ -360,18 +360,18 @@ void dipc_segments_evict(struct dipc_node *node, unsigned dead)
 
 void dipc_segments_faults(struct dipc_client *client, int fd)
 {
-	struct dipc_sock_msg answer = { .magic = DIPC_LOCAL_MAGIC,
-					.version = DIPC_LOCAL_VERSION,
-					.type = DIPC_SOCK_FAULTS };
+	struct dipc_sock_msg answer = {.magic = DIPC_LOCAL_MAGIC,
+				       .version = DIPC_LOCAL_VERSION,
+				       .type = DIPC_SOCK_FAULTS};
 
 	if (fd < 0 || client->space) {
 		if (fd >= 0)
 			close(fd);
 		answer.status = -EINVAL;
 	} else {
-		answer.status = dipc_space_create(
-			client->node->segments->spaces, fd,
-			client->process->pid, &client->space);
+		answer.status =
+			dipc_space_create(client->node->segments->spaces, fd,
+					  client->process->pid, &client->space);
 	}
 	dipc_client_reply(client, &answer, NULL, 0);
 }
@@ -452,8 +452,8 @@ static int attach_open(struct dipc_client *client, int32_t id, int32_t flags,
 		node->segments->newest = NULL;
 	else
 		detach_start(node, id, 0, true);
-	pids = (obj.shm.pids & 0xffffffffu) |
-	       (uint64_t)client->process->pid << 32;
+	pids = (obj.shm.pids & 0xffffffffu) | (uint64_t)client->process->pid
+						      << 32;
 	(void)dipc_arena_write(node->fabric, SHM_OFF(node->fabric, id, pids),
 			       &pids, sizeof(pids));
 	*seg_out = seg;
@@ -470,10 +470,10 @@ static void attach_fiber(void *arg)
 {
 	struct attach_job *job = arg;
 	struct dipc_client *client = job->client;
-	struct dipc_sock_msg answer = { .magic = DIPC_LOCAL_MAGIC,
-					.version = DIPC_LOCAL_VERSION,
-					.type = DIPC_SOCK_ATTACH,
-					.id = job->id };
+	struct dipc_sock_msg answer = {.magic = DIPC_LOCAL_MAGIC,
+				       .version = DIPC_LOCAL_VERSION,
+				       .type = DIPC_SOCK_ATTACH,
+				       .id = job->id};
 	struct dipc_segment *seg = NULL;
 	int fd = -1;
 

@@ -20,7 +20,7 @@
 #define DIPC_ARENA_MAGIC   0x414e455241435049ull /* "IPCARENA" */
 #define DIPC_ARENA_VERSION 1u
 
-#define DIPC_NODES_MAX	      40u /* ids 1..40; 0 is the referee */
+#define DIPC_NODES_MAX        40u /* ids 1..40; 0 is the referee */
 #define DIPC_WAITERS_PER_NODE 1024u
 #define DIPC_POOL_CLASSES     3u
 
@@ -28,11 +28,11 @@
 
 /* Message blocks of one size, see pool.h. */
 struct dipc_arena_pool {
-	uint64_t head;	     /* [atomic] batch list: tag << 40 | offset */
-	uint64_t bump;	     /* [atomic] first byte never handed out */
-	uint64_t end;	     /* [once] */
+	uint64_t head;       /* [atomic] batch list: tag << 40 | offset */
+	uint64_t bump;       /* [atomic] first byte never handed out */
+	uint64_t end;        /* [once] */
 	uint32_t block_size; /* [once] header included */
-	uint32_t batch;	     /* [once] blocks in a batch */
+	uint32_t batch;      /* [once] blocks in a batch */
 };
 
 struct dipc_arena_super {
@@ -41,7 +41,7 @@ struct dipc_arena_super {
 	uint32_t nr_slots;
 	uint64_t size;
 	uint64_t generation; /* starts of a referee on this arena */
-	uint64_t epoch;	     /* [atomic] membership changes */
+	uint64_t epoch;      /* [atomic] membership changes */
 	uint64_t nodes_off;
 	uint64_t slots_off;
 	uint64_t waiters_off;
@@ -67,12 +67,12 @@ enum dipc_node_state {
 };
 
 struct dipc_arena_node {
-	uint64_t state;	    /* enum dipc_node_state << 32 | incarnation; the
+	uint64_t state;     /* enum dipc_node_state << 32 | incarnation; the
 			       referee writes it, nodes READ it */
 	uint64_t heartbeat; /* [any] the node's, counts up */
 	uint64_t reserved[6];
 	char address[128]; /* dipc_transport_address, NUL padded */
-	char name[64];	   /* host name, for people */
+	char name[64];     /* host name, for people */
 };
 
 static_assert(sizeof(struct dipc_arena_node) == 256, "arena layout");
@@ -89,14 +89,14 @@ enum dipc_kind {
 #define DIPC_OBJECT_REMOVED (1ull << 63) /* in `state`: IPC_RMID was done */
 
 struct dipc_arena_shm {
-	uint64_t size;	 /* [once] bytes */
-	uint64_t nattch; /* [atomic] attachments over the cluster */
+	uint64_t size;         /* [once] bytes */
+	uint64_t nattch;       /* [atomic] attachments over the cluster */
 	uint64_t atime, dtime; /* [any] */
-	uint64_t pids;	       /* [any] cpid | lpid << 32 */
+	uint64_t pids;         /* [any] cpid | lpid << 32 */
 	uint64_t dir_addr;     /* [once] page directory, in the home's memory */
 	uint64_t data_addr;    /* [once] page contents, there too */
-	uint32_t rkey;	       /* [once] of both */
-	uint32_t home;	       /* [once] node */
+	uint32_t rkey;         /* [once] of both */
+	uint32_t home;         /* [once] node */
 	uint32_t home_incarnation;
 	uint32_t nr_pages;
 	/*
@@ -108,12 +108,12 @@ struct dipc_arena_shm {
 };
 
 struct dipc_arena_sem {
-	uint64_t words;	    /* [once] offset of uint64_t[nr] */
+	uint64_t words;     /* [once] offset of uint64_t[nr] */
 	uint64_t redo_area; /* [once] two dipc_arena_redo of nr entries each */
-	uint32_t nr;	    /* [once] */
+	uint32_t nr;        /* [once] */
 	uint32_t reserved;
 	uint64_t otime; /* [any] */
-	uint64_t redo;	/* [lock] the valid one of the two, 0: none */
+	uint64_t redo;  /* [lock] the valid one of the two, 0: none */
 	/* the queue: read and written as one; `next` is the truth, see sem.md
 	 */
 	uint64_t first, last; /* [lock] waiters, offsets */
@@ -126,7 +126,7 @@ static_assert(sizeof(struct dipc_arena_sem) == 64, "arena layout");
 /* What is needed of the first blocked receiver to complete it: msg.md. */
 struct dipc_arena_wish {
 	uint64_t state; /* its record's, pending; 0: read the record */
-	uint64_t next;	/* as in its record */
+	uint64_t next;  /* as in its record */
 	int64_t type;
 	uint32_t room;
 	uint32_t pid;
@@ -141,14 +141,14 @@ static_assert(sizeof(struct dipc_arena_wish) == 40, "arena layout");
  * `next` of what they lead to, an 8-byte word each; all else follows from it.
  */
 struct dipc_arena_msg {
-	uint64_t first, last; /* [lock] messages, offsets */
-	uint64_t cbytes;      /* [lock] */
-	uint32_t qnum;	      /* [lock] */
-	uint32_t qbytes;      /* [lock] */
+	uint64_t first, last;         /* [lock] messages, offsets */
+	uint64_t cbytes;              /* [lock] */
+	uint32_t qnum;                /* [lock] */
+	uint32_t qbytes;              /* [lock] */
 	uint64_t rcv_first, rcv_last; /* [lock] blocked receivers */
 	uint64_t snd_first, snd_last; /* [lock] blocked senders */
-	uint64_t stime, rtime;	      /* [lock] */
-	uint32_t lspid, lrpid;	      /* [lock] */
+	uint64_t stime, rtime;        /* [lock] */
+	uint32_t lspid, lrpid;        /* [lock] */
 	uint32_t first_len; /* [lock] bytes of text of `first`, so that one
 			       READ of the right length brings it */
 	uint32_t snd_min;   /* [lock] no blocked sender has less text */
@@ -165,12 +165,12 @@ static_assert(sizeof(struct dipc_arena_msg) == 144, "arena layout");
  */
 struct dipc_arena_object {
 	uint64_t state;
-	uint64_t lock; /* [atomic] 0, or who holds it, see object.h */
-	int32_t key;   /* [once] */
-	int32_t id;    /* [once] */
-	uint32_t uid, gid; /* [lock] */
+	uint64_t lock;       /* [atomic] 0, or who holds it, see object.h */
+	int32_t key;         /* [once] */
+	int32_t id;          /* [once] */
+	uint32_t uid, gid;   /* [lock] */
 	uint32_t cuid, cgid; /* [once] */
-	uint32_t mode;	     /* [lock] 9 bits */
+	uint32_t mode;       /* [lock] 9 bits */
 	uint32_t seq;
 	uint64_t ctime; /* [lock] */
 	uint64_t reserved[3];
@@ -192,9 +192,9 @@ static_assert(sizeof(struct dipc_arena_object) == 240, "arena layout");
  *  bits 0-14 value, 15 frozen, 16 waiters, 17-38 pid of the last operation,
  *  39-46 node and 47-63 sequence: the stamp of the CAS that wrote the word.
  */
-#define DIPC_SEM_VALUE	 0x7fffull
-#define DIPC_SEM_FROZEN	 (1ull << 15)
-#define DIPC_SEM_WAITERS (1ull << 16)
+#define DIPC_SEM_VALUE      0x7fffull
+#define DIPC_SEM_FROZEN     (1ull << 15)
+#define DIPC_SEM_WAITERS    (1ull << 16)
 #define DIPC_SEM_PID_SHIFT  17
 #define DIPC_SEM_PID_BITS   22
 #define DIPC_SEM_NODE_SHIFT 39
@@ -220,7 +220,7 @@ struct dipc_arena_redo_entry {
 
 struct dipc_arena_redo {
 	uint64_t lock;
-	uint64_t waiter; /* offset, 0: none */
+	uint64_t waiter;        /* offset, 0: none */
 	uint64_t pending, done; /* its states before and after */
 	uint32_t nr;
 	uint32_t reserved;
@@ -233,9 +233,9 @@ static_assert(sizeof(struct dipc_arena_redo) == 40, "arena layout");
 /* Bytes of a set in the body: its words, then its two redo records. */
 static inline uint64_t dipc_sem_body_size(uint32_t nr)
 {
-	return 8ull * nr + 2 * (sizeof(struct dipc_arena_redo) +
-				(uint64_t)nr *
-					sizeof(struct dipc_arena_redo_entry));
+	return 8ull * nr +
+	       2 * (sizeof(struct dipc_arena_redo) +
+		    (uint64_t)nr * sizeof(struct dipc_arena_redo_entry));
 }
 
 /* ---- waiters ------------------------------------------------------------ */
@@ -265,20 +265,20 @@ struct dipc_arena_sembuf {
 struct dipc_arena_waiter {
 	uint64_t state;
 	uint64_t next, prev; /* [lock] of the object: its list */
-	int32_t id;	     /* the object; as all below, filled by the owner
+	int32_t id;          /* the object; as all below, filled by the owner
 				before the record is linked */
 	uint16_t node;
 	uint16_t index; /* in the node's table: what a wake-up carries */
 	uint32_t pid;
-	uint32_t nr_ops; /* semop; 0: a message call */
-	int64_t type;	 /* msgrcv: wanted; msgsnd: the message's */
-	uint64_t size;	 /* msgrcv: room, UINT32_MAX with MSG_NOERROR;
+	uint32_t nr_ops;    /* semop; 0: a message call */
+	int64_t type;       /* msgrcv: wanted; msgsnd: the message's */
+	uint64_t size;      /* msgrcv: room, UINT32_MAX with MSG_NOERROR;
 			    msgsnd: length */
-	uint32_t flags;	 /* msgrcv: MSG_EXCEPT */
+	uint32_t flags;     /* msgrcv: MSG_EXCEPT */
 	uint32_t is_linked; /* [lock] 0: whoever unlinked it */
-	uint64_t msg;	    /* msgsnd: the message; a msgrcv's is named by its
+	uint64_t msg;       /* msgsnd: the message; a msgrcv's is named by its
 			       result */
-	uint64_t more_ops; /* nr_ops > DIPC_WAITER_OPS: another record of this
+	uint64_t more_ops;  /* nr_ops > DIPC_WAITER_OPS: another record of this
 			      node, whose ops[] (and more_ops) go on */
 	struct dipc_arena_sembuf ops[DIPC_WAITER_OPS];
 	uint8_t pad[48];
@@ -293,7 +293,7 @@ static_assert(sizeof(struct dipc_arena_waiter) == 512, "arena layout");
 
 /* A message, at the start of its block. */
 struct dipc_arena_message {
-	uint64_t next;	   /* [lock] 0: the last one */
+	uint64_t next;     /* [lock] 0: the last one */
 	int64_t next_type; /* [lock] of `next`, as is next_len */
 	uint32_t next_len;
 	uint32_t len; /* bytes of text */

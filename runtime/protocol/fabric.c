@@ -109,21 +109,21 @@ static int hello_check(struct dipc_fabric *f, const struct hello *hello,
 		return -ESTALE;
 	if (!f->is_identified)
 		return -EAGAIN;
-	return f->events->admit ?
-		       f->events->admit(f->arg, hello->node, hello->incarnation,
-					hello->ticket) :
-		       0;
+	return f->events->admit
+		       ? f->events->admit(f->arg, hello->node,
+					  hello->incarnation, hello->ticket)
+		       : 0;
 }
 
 static int on_accept(void *arg, struct dipc_conn *conn, const void *data,
 		     size_t len, void *reply_buf, size_t *reply_len_out)
 {
 	struct dipc_fabric *f = arg;
-	struct hello_reply reply = { .magic = HELLO_MAGIC,
-				     .version = HELLO_VERSION };
+	struct hello_reply reply = {.magic = HELLO_MAGIC,
+				    .version = HELLO_VERSION};
 	struct dipc_remote mailbox;
 	struct dipc_link *link;
-	struct hello hello = { 0 };
+	struct hello hello = {0};
 	int ret;
 
 	memcpy(&hello, data, len < sizeof(hello) ? len : sizeof(hello));
@@ -260,7 +260,7 @@ static void flush_backlogs(struct dipc_fabric *f)
 	for (i = 0; i <= DIPC_NODES_MAX; i++)
 		if (f->links[i] && f->links[i]->state == LINK_OPEN)
 			dipc_link_flush_backlog(f->links[i]);
-	dipc_list_for_each(pos, &f->incoming) {
+	dipc_list_for_each (pos, &f->incoming) {
 		struct dipc_link *link =
 			dipc_container_of(pos, struct dipc_link, node_entry);
 
@@ -439,10 +439,10 @@ void dipc_fabric_serve_arena(struct dipc_fabric *f, struct dipc_region *arena,
 static int link_open(struct dipc_fabric *f, unsigned node, const char *address,
 		     struct dipc_link **link_out)
 {
-	struct hello hello = { .magic = HELLO_MAGIC,
-			       .version = HELLO_VERSION,
-			       .node = (uint16_t)f->node,
-			       .incarnation = f->incarnation };
+	struct hello hello = {.magic = HELLO_MAGIC,
+			      .version = HELLO_VERSION,
+			      .node = (uint16_t)f->node,
+			      .incarnation = f->incarnation};
 	struct dipc_remote mailbox;
 	struct dipc_link *link;
 	int ret;
@@ -524,10 +524,9 @@ int dipc_fabric_link(struct dipc_fabric *f, unsigned node,
 		return -ENOLINK;
 	link = f->links[node];
 	if (!link) {
-		ret = dipc_arena_read(f,
-				      f->super.nodes_off +
-					      (uint64_t)node * sizeof(entry),
-				      &entry, sizeof(entry));
+		ret = dipc_arena_read(
+			f, f->super.nodes_off + (uint64_t)node * sizeof(entry),
+			&entry, sizeof(entry));
 		if (ret)
 			return -ENOLINK;
 		link = f->links[node]; /* another fiber was quicker? */
@@ -557,7 +556,7 @@ static struct dipc_link *link_any(struct dipc_fabric *f, unsigned node)
 
 	if (f->links[node] && f->links[node]->state == LINK_OPEN)
 		return f->links[node];
-	dipc_list_for_each(pos, &f->incoming) {
+	dipc_list_for_each (pos, &f->incoming) {
 		struct dipc_link *link =
 			dipc_container_of(pos, struct dipc_link, node_entry);
 
@@ -621,7 +620,7 @@ void dipc_fabric_hint_membership(struct dipc_fabric *f)
 {
 	struct dipc_list *pos;
 
-	dipc_list_for_each(pos, &f->incoming) {
+	dipc_list_for_each (pos, &f->incoming) {
 		struct dipc_link *link =
 			dipc_container_of(pos, struct dipc_link, node_entry);
 
@@ -650,7 +649,7 @@ void dipc_fabric_fence(struct dipc_fabric *f, unsigned node,
 	if (f->links[node] && f->links[node]->conn &&
 	    f->links[node]->incarnation <= incarnation)
 		dipc_conn_close(f->links[node]->conn);
-	dipc_list_for_each(pos, &f->incoming) {
+	dipc_list_for_each (pos, &f->incoming) {
 		struct dipc_link *link =
 			dipc_container_of(pos, struct dipc_link, node_entry);
 

@@ -23,9 +23,9 @@
 #include "runtime/protocol/arena.h"
 #include "transport/transport.h"
 
-#define DIPC_CALL_SLOTS	 64u
-#define DIPC_TICKET_LEN	 16u
-#define DIPC_REFEREE	 0u /* node id of the referee */
+#define DIPC_CALL_SLOTS  64u
+#define DIPC_TICKET_LEN  16u
+#define DIPC_REFEREE     0u /* node id of the referee */
 #define DIPC_REQUEST_MAX 48u
 
 struct dipc_fabric;
@@ -35,7 +35,7 @@ struct dipc_link; /* an open connection to one node, or to the referee */
 
 enum dipc_request_type {
 	DIPC_REQ_INVALIDATE = 1, /* pages.c: a sharer drops its copy */
-	DIPC_REQ_RECALL,	 /* pages.c: the holder gives the page up */
+	DIPC_REQ_RECALL,         /* pages.c: the holder gives the page up */
 	DIPC_REQ_PING,
 };
 
@@ -61,8 +61,8 @@ struct dipc_incoming {
 	uint16_t slot; /* private */
 	struct dipc_request request;
 	struct dipc_link *link; /* private; NULL once the peer is gone */
-	struct dipc_list node;	/* private until answered */
-	struct dipc_list user;	    /* the handler's, to queue it */
+	struct dipc_list node;  /* private until answered */
+	struct dipc_list user;  /* the handler's, to queue it */
 };
 
 struct dipc_fabric_events {
@@ -87,7 +87,7 @@ struct dipc_fabric_events {
 
 struct dipc_fabric_config {
 	struct dipc_loop *loop; /* borrowed */
-	const char *transport;	/* "verbs" or "shm" */
+	const char *transport;  /* "verbs" or "shm" */
 	const char *listen;
 	unsigned peer_timeout_ms;
 	const struct dipc_fabric_events *events; /* borrowed */
@@ -165,7 +165,7 @@ struct dipc_tx {
 	size_t used;
 	unsigned nr;
 	int status;
-	bool is_posted;	 /* nobody waits: freed when done */
+	bool is_posted;  /* nobody waits: freed when done */
 	bool must_fence; /* dipc_tx_fence() was called */
 	struct dipc_fiber *fiber;
 	struct dipc_list node; /* private: the link's backlog */
@@ -241,7 +241,6 @@ void dipc_fabric_wake(struct dipc_fabric *f, unsigned node, uint32_t index);
    reap (removed, no longer attached). Hints too. */
 void dipc_fabric_hint_membership(struct dipc_fabric *f);
 void dipc_fabric_hint_reap(struct dipc_fabric *f, uint32_t object);
-
 
 /*
  * Fence NODE up to INCARNATION: close every connection with it and refuse new

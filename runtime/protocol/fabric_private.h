@@ -16,15 +16,15 @@
 /* What an immediate says: kind << 28 | value. */
 enum imm_kind {
 	IMM_REQUEST = 1, /* value: request slot */
-	IMM_ANSWER,	 /* value: answer slot */
-	IMM_WAKE,	 /* value: waiter index, or object slot (referee) */
+	IMM_ANSWER,      /* value: answer slot */
+	IMM_WAKE,        /* value: waiter index, or object slot (referee) */
 	IMM_MEMBERSHIP,
 };
 #define IMM_SHIFT 28u
 #define IMM_VALUE ((1u << IMM_SHIFT) - 1)
 
 struct dipc_buf {
-	struct dipc_list node; /* on the pool's free list of its class */
+	struct dipc_list node;      /* on the pool's free list of its class */
 	struct dipc_region *region; /* borrowed from the pool */
 	uint8_t *data;
 	unsigned class;
@@ -33,7 +33,7 @@ struct dipc_buf {
 struct buf_chunk {
 	struct dipc_list node;
 	struct dipc_region *region; /* owned */
-	struct dipc_buf *bufs;	    /* owned */
+	struct dipc_buf *bufs;      /* owned */
 };
 
 enum link_state {
@@ -48,8 +48,8 @@ enum link_state {
  * find it closed. One that a peer opened lives until it closes.
  */
 struct dipc_link {
-	struct dipc_fabric *fabric; /* borrowed */
-	struct dipc_conn *conn;	    /* NULL once closed */
+	struct dipc_fabric *fabric;  /* borrowed */
+	struct dipc_conn *conn;      /* NULL once closed */
 	struct dipc_list node_entry; /* fabric->incoming or fabric->closed */
 	enum link_state state;
 	int error; /* why it closed */
@@ -72,8 +72,8 @@ struct dipc_link {
 };
 
 struct dipc_fabric {
-	struct dipc_loop *loop;		/* borrowed */
-	struct dipc_sched *sched;	/* borrowed */
+	struct dipc_loop *loop;           /* borrowed */
+	struct dipc_sched *sched;         /* borrowed */
 	struct dipc_transport *transport; /* owned */
 	const struct dipc_fabric_events *events;
 	void *arg;
@@ -84,7 +84,7 @@ struct dipc_fabric {
 	uint8_t ticket[DIPC_TICKET_LEN];
 	bool is_identified;
 	struct dipc_link *links[DIPC_NODES_MAX + 1]; /* outgoing; owned */
-	uint32_t fenced[DIPC_NODES_MAX + 1]; /* incarnations up to it */
+	uint32_t fenced[DIPC_NODES_MAX + 1];         /* incarnations up to it */
 	struct dipc_list incoming, closed;
 	struct dipc_arena_super super;
 	struct dipc_region *arena; /* referee: served; borrowed */

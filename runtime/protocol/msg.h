@@ -27,8 +27,8 @@ int dipc_msg_send(struct dipc_msgs *msgs, int32_t id,
  * -EIDRM -EINTR -EINVAL -ENOMSG -ENOLINK.
  */
 int64_t dipc_msg_receive(struct dipc_msgs *msgs, int32_t id,
-			 const struct dipc_cred *cred, int64_t type,
-			 int flags, void *text, size_t len, int64_t *type_out,
+			 const struct dipc_cred *cred, int64_t type, int flags,
+			 void *text, size_t len, int64_t *type_out,
 			 struct dipc_cancel *cancel);
 /* After IPC_SET raised qbytes: blocked senders may fit now. */
 int dipc_msg_kick(struct dipc_msgs *msgs, int32_t id);

@@ -139,8 +139,8 @@ void dipc_tx_end(struct dipc_tx *tx)
 
 struct dipc_remote dipc_tx_at(const struct dipc_link *link, uint64_t off)
 {
-	return (struct dipc_remote){ .addr = link->base.addr + off,
-				     .rkey = link->base.rkey };
+	return (struct dipc_remote){.addr = link->base.addr + off,
+				    .rkey = link->base.rkey};
 }
 
 static struct dipc_wr *tx_add(struct dipc_tx *tx, enum dipc_wr_op op,

@@ -45,7 +45,7 @@ static int all_done(const struct page *page, long nr)
 
 int main(int argc, char **argv)
 {
-	uint64_t seen[MAX_WORDS] = { 0 };
+	uint64_t seen[MAX_WORDS] = {0};
 	struct page *page;
 	long i, n, index, nr, count;
 	int id;

@@ -33,7 +33,7 @@ static int sem_open_key(key_t key, int value)
 
 static int sem_step(int sem, short op, short flags)
 {
-	struct sembuf sb = { .sem_num = 0, .sem_op = op, .sem_flg = flags };
+	struct sembuf sb = {.sem_num = 0, .sem_op = op, .sem_flg = flags};
 
 	return semop(sem, &sb, 1);
 }
@@ -86,11 +86,10 @@ static void on_alarm(int sig)
 
 static int interrupted(key_t key)
 {
-	struct sigaction sa = { .sa_handler = on_alarm,
-				.sa_flags = SA_RESTART };
-	struct itimerval timer = { .it_value.tv_usec = 200000 };
-	struct timespec limit = { .tv_nsec = 100000000 };
-	struct sembuf sb = { .sem_num = 0, .sem_op = -1 };
+	struct sigaction sa = {.sa_handler = on_alarm, .sa_flags = SA_RESTART};
+	struct itimerval timer = {.it_value.tv_usec = 200000};
+	struct timespec limit = {.tv_nsec = 100000000};
+	struct sembuf sb = {.sem_num = 0, .sem_op = -1};
 	int sem = sem_open_key(key, 0);
 
 	sigaction(SIGALRM, &sa, NULL);
@@ -168,7 +167,7 @@ static void *thread_main(void *arg)
 static int threads(key_t key, long count)
 {
 	volatile long total = 0;
-	struct thread_job job = { .count = count, .total = &total };
+	struct thread_job job = {.count = count, .total = &total};
 	pthread_t thread[THREADS];
 	int i;
 

@@ -12,7 +12,7 @@
 
 static void step(int sem, short op)
 {
-	struct sembuf sb = { .sem_num = 0, .sem_op = op, .sem_flg = SEM_UNDO };
+	struct sembuf sb = {.sem_num = 0, .sem_op = op, .sem_flg = SEM_UNDO};
 
 	while (semop(sem, &sb, 1))
 		if (errno != EINTR)

@@ -74,7 +74,7 @@ static uint32_t sequence_of(const struct message *m, size_t len,
 static void receive_all(int id)
 {
 	static struct message m;
-	uint32_t next[SENDERS_MAX] = { 0 };
+	uint32_t next[SENDERS_MAX] = {0};
 
 	for (;;) {
 		ssize_t len = msgrcv(id, &m, TEXT_MAX, 0, 0);
@@ -97,7 +97,7 @@ static void receive_all(int id)
 
 static void stop(int id, long n)
 {
-	static struct message m = { .type = STOP_TYPE };
+	static struct message m = {.type = STOP_TYPE};
 
 	while (n-- > 0)
 		if (msgsnd(id, &m, 0, 0))

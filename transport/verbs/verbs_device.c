@@ -25,9 +25,10 @@ static int device_open_channel(struct dipc_verbs *v)
 	int ret = vb_create_channel(&v->cm);
 
 	if (ret == -ENODEV || ret == -ENOENT) {
-		dipc_error("transport = verbs: no RDMA on this machine: `modprobe rdma_ucm`; for "
-			   "soft-RoCE `rdma link add rxe0 type rxe netdev "
-			   "IFACE`");
+		dipc_error(
+			"transport = verbs: no RDMA on this machine: `modprobe rdma_ucm`; for "
+			"soft-RoCE `rdma link add rxe0 type rxe netdev "
+			"IFACE`");
 		return -ENODEV;
 	}
 	if (ret) {

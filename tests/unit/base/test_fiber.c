@@ -18,7 +18,7 @@ static uint64_t hand_mono(struct dipc_clock *clock)
 	return now_ns;
 }
 
-static struct dipc_clock hand_clock = { .mono_ns = hand_mono };
+static struct dipc_clock hand_clock = {.mono_ns = hand_mono};
 static struct dipc_sched *sched;
 static int trace[64];
 static int nr_trace;
@@ -141,7 +141,7 @@ static void locker(void *arg)
 
 static void fmutex__is_exclusive_and_in_order(void **state)
 {
-	int id[4] = { 0, 1, 2, 3 };
+	int id[4] = {0, 1, 2, 3};
 	int i;
 
 	(void)state;
@@ -241,8 +241,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(yield__takes_turns, setup,
 						teardown),
-		cmocka_unit_test_setup_teardown(park__until_the_deadline,
-						setup, teardown),
+		cmocka_unit_test_setup_teardown(park__until_the_deadline, setup,
+						teardown),
 		cmocka_unit_test_setup_teardown(park__woken_before_the_deadline,
 						setup, teardown),
 		cmocka_unit_test_setup_teardown(wake__before_park_is_not_lost,

@@ -19,26 +19,15 @@
 
 #include "runtime/base/log.h"
 #include "runtime/protocol/pages_private.h"
+#include "tests/support/array_pager.h"
 #include "tests/support/fake_fabric.h"
 
 #define MAX_NODES   5u
 #define MAX_THREADS 4u /* a node */
-#define MAX_PAGES   600u
+#define MAX_PAGES   ARRAY_PAGER_PAGES
 #define SEGMENT     0x40000001
 #define NS_LIMIT    (600 * DIPC_SEC)
-#define WORDS       (DIPC_PAGE_SIZE / 8)
-
-/* The cache of one node: an array. */
-struct array_pager {
-	struct dipc_pager base;
-	bool is_here[MAX_PAGES];
-	unsigned may_write[MAX_PAGES]; /* bit a thread */
-	bool is_lost[MAX_PAGES];       /* poisoned */
-	bool is_dead;
-	bool must_fail; /* the next install fails */
-	uint64_t data[MAX_PAGES][WORDS];
-	struct dipc_waitq changed;
-};
+#define WORDS       ARRAY_PAGER_WORDS
 
 struct sim_node {
 	unsigned id;
@@ -72,92 +61,6 @@ static struct {
 	uint64_t seed;
 } sim;
 
-/* ---- the array pager ---------------------------------------------------- */
-
-static struct array_pager *pager_of(struct dipc_pager *pager)
-{
-	return dipc_container_of(pager, struct array_pager, base);
-}
-
-static int array_install(struct dipc_pager *pager, uint64_t page,
-			 const void *data, uint64_t who, bool is_write)
-{
-	struct array_pager *p = pager_of(pager);
-
-	if (p->must_fail)
-		return -ENOMEM;
-	assert_false(p->is_here[page]);
-	assert_int_equal(p->may_write[page], 0);
-	memcpy(p->data[page], data, DIPC_PAGE_SIZE);
-	p->is_here[page] = true;
-	if (is_write)
-		p->may_write[page] = 1u << who;
-	dipc_waitq_wake_all(&p->changed);
-	return 0;
-}
-
-static int array_resolve(struct dipc_pager *pager, uint64_t page, uint64_t who,
-			 bool is_write)
-{
-	struct array_pager *p = pager_of(pager);
-
-	if (!p->is_here[page])
-		return -ENOENT;
-	if (is_write)
-		p->may_write[page] |= 1u << who;
-	dipc_waitq_wake_all(&p->changed);
-	return 0;
-}
-
-static int array_protect_and_copy(struct dipc_pager *pager, uint64_t page,
-				  void *data)
-{
-	struct array_pager *p = pager_of(pager);
-
-	p->may_write[page] = 0;
-	memcpy(data, p->data[page], DIPC_PAGE_SIZE);
-	return 0;
-}
-
-static int array_drop(struct dipc_pager *pager, uint64_t page)
-{
-	struct array_pager *p = pager_of(pager);
-
-	p->is_here[page] = false;
-	p->may_write[page] = 0;
-	memset(p->data[page], 0, DIPC_PAGE_SIZE);
-	return 0;
-}
-
-static int array_poison(struct dipc_pager *pager, uint64_t page, uint64_t who)
-{
-	struct array_pager *p = pager_of(pager);
-
-	(void)who;
-	p->is_lost[page] = true;
-	dipc_waitq_wake_all(&p->changed);
-	return 0;
-}
-
-static void array_kill(struct dipc_pager *pager)
-{
-	struct array_pager *p = pager_of(pager);
-
-	p->is_dead = true;
-	memset(p->is_here, 0, sizeof(p->is_here));
-	memset(p->may_write, 0, sizeof(p->may_write));
-	dipc_waitq_wake_all(&p->changed);
-}
-
-static const struct dipc_pager_ops array_ops = {
-	.install = array_install,
-	.resolve = array_resolve,
-	.protect_and_copy = array_protect_and_copy,
-	.drop = array_drop,
-	.poison = array_poison,
-	.kill = array_kill,
-};
-
 /* ---- nodes -------------------------------------------------------------- */
 
 static int on_pager_create(void *arg, struct dipc_segment *seg,
@@ -167,7 +70,7 @@ static int on_pager_create(void *arg, struct dipc_segment *seg,
 
 	(void)seg;
 	memset(&n->pager, 0, sizeof(n->pager));
-	n->pager.base.ops = &array_ops;
+	n->pager.base.ops = &array_pager_ops;
 	dipc_waitq_init(&n->pager.changed);
 	*pager_out = &n->pager.base;
 	return 0;
@@ -181,7 +84,7 @@ static void on_released(void *arg, struct dipc_segment *seg,
 
 	assert_ptr_equal(seg, n->seg);
 	for (i = 0; i < MAX_PAGES; i++)
-		assert_false(pager_of(pager)->is_here[i]);
+		assert_false(array_pager_of(pager)->is_here[i]);
 	n->seg = NULL;
 	n->nr_released++;
 }

@@ -756,7 +756,9 @@ int main(void)
 {
 #define T(test)                                                                \
 	cmocka_unit_test_setup_teardown(test, setup, teardown),                \
-		{ #test "__slow_wire", test, setup_slow, teardown, NULL }
+	{                                                                      \
+#test "__slow_wire", test, setup_slow, teardown, NULL          \
+	}
 	const struct CMUnitTest tests[] = {
 		T(semop__uncontended_is_one_atomic),
 		T(semop__several_is_two_round_trips),

@@ -1,0 +1,94 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "tests/support/array_pager.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+#include <errno.h>
+#include <string.h>
+
+struct array_pager *array_pager_of(struct dipc_pager *pager)
+{
+	return dipc_container_of(pager, struct array_pager, base);
+}
+
+static int array_install(struct dipc_pager *pager, uint64_t page,
+			 const void *data, uint64_t who, bool is_write)
+{
+	struct array_pager *p = array_pager_of(pager);
+
+	if (p->must_fail)
+		return -ENOMEM;
+	assert_false(p->is_here[page]);
+	assert_int_equal(p->may_write[page], 0);
+	memcpy(p->data[page], data, DIPC_PAGE_SIZE);
+	p->is_here[page] = true;
+	if (is_write)
+		p->may_write[page] = 1u << who;
+	dipc_waitq_wake_all(&p->changed);
+	return 0;
+}
+
+static int array_resolve(struct dipc_pager *pager, uint64_t page, uint64_t who,
+			 bool is_write)
+{
+	struct array_pager *p = array_pager_of(pager);
+
+	if (!p->is_here[page])
+		return -ENOENT;
+	if (is_write)
+		p->may_write[page] |= 1u << who;
+	dipc_waitq_wake_all(&p->changed);
+	return 0;
+}
+
+static int array_protect_and_copy(struct dipc_pager *pager, uint64_t page,
+				  void *data)
+{
+	struct array_pager *p = array_pager_of(pager);
+
+	p->may_write[page] = 0;
+	memcpy(data, p->data[page], DIPC_PAGE_SIZE);
+	return 0;
+}
+
+static int array_drop(struct dipc_pager *pager, uint64_t page)
+{
+	struct array_pager *p = array_pager_of(pager);
+
+	p->is_here[page] = false;
+	p->may_write[page] = 0;
+	memset(p->data[page], 0, DIPC_PAGE_SIZE);
+	return 0;
+}
+
+static int array_poison(struct dipc_pager *pager, uint64_t page, uint64_t who)
+{
+	struct array_pager *p = array_pager_of(pager);
+
+	(void)who;
+	p->is_lost[page] = true;
+	dipc_waitq_wake_all(&p->changed);
+	return 0;
+}
+
+static void array_kill(struct dipc_pager *pager)
+{
+	struct array_pager *p = array_pager_of(pager);
+
+	p->is_dead = true;
+	memset(p->is_here, 0, sizeof(p->is_here));
+	memset(p->may_write, 0, sizeof(p->may_write));
+	dipc_waitq_wake_all(&p->changed);
+}
+
+const struct dipc_pager_ops array_pager_ops = {
+	.install = array_install,
+	.resolve = array_resolve,
+	.protect_and_copy = array_protect_and_copy,
+	.drop = array_drop,
+	.poison = array_poison,
+	.kill = array_kill,
+};
