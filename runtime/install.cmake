@@ -16,6 +16,9 @@ install(DIRECTORY docs/man DESTINATION ${CMAKE_INSTALL_DOCDIR}
 install(FILES README.md LICENSE DESTINATION ${CMAKE_INSTALL_DOCDIR})
 
 # cc prog.c $(pkg-config --cflags --libs dipc-rdma)
+# where it ends up is known at install time only (--prefix)
+file(RELATIVE_PATH DIPC_PREFIX_FROM_PC
+	${CMAKE_INSTALL_FULL_LIBDIR}/pkgconfig ${CMAKE_INSTALL_PREFIX})
 configure_file(runtime/client/dipc-rdma.pc.in dipc-rdma.pc @ONLY)
 install(FILES ${CMAKE_BINARY_DIR}/dipc-rdma.pc
 	DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)

@@ -99,7 +99,7 @@ everything() {
 
 rxe() {
 	[ -x build/bin/dipcd ] || build dev build || return
-	part "soft-RoCE: packages and kernel" 600 sh tests/rxe/guest.sh install
+	part "soft-RoCE: packages and kernel" 600 tests/rxe/guest.sh install
 	part "soft-RoCE: the kernel's behaviour in the guest" 600 \
 		tests/rxe/guest.sh run --timeout 540 tests/rxe/kernel.sh "$TOP/build/bin"
 	part "soft-RoCE: one machine, four nodes" 1300 \

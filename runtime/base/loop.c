@@ -8,9 +8,11 @@
 #include <time.h>
 #include <unistd.h>
 
-#define LOOP_EVENTS     64
-#define LOOP_LOOK_NS    (200 * DIPC_USEC)
-#define LOOP_NO_SPIN_NS (20 * DIPC_MSEC)
+#define LOOP_EVENTS         64
+#define LOOP_LOOK_NS        (200 * DIPC_USEC)
+#define LOOP_NO_SPIN_MIN_NS DIPC_MSEC
+#define LOOP_NO_SPIN_MAX_NS (32 * DIPC_MSEC)
+#define LOOP_CALM_NS        (20 * DIPC_MSEC)
 
 struct dipc_loop {
 	struct dipc_sched *sched; /* owned */
@@ -18,6 +20,7 @@ struct dipc_loop {
 	uint64_t spin_ns;
 	uint64_t busy_until;    /* poll without sleeping until then */
 	uint64_t no_spin_until; /* somebody else needs this processor */
+	uint64_t no_spin_ns;    /* how long we last gave it up for */
 	uint64_t next_look;     /* when to look for that again */
 	long nr_preempted;
 	int epfd;
@@ -37,6 +40,7 @@ int dipc_loop_create(struct dipc_clock *clock, uint64_t spin_ns,
 		return -ENOMEM;
 	dipc_list_init(&loop->pollers);
 	loop->spin_ns = spin_ns;
+	loop->no_spin_ns = LOOP_NO_SPIN_MIN_NS;
 	loop->epfd = epoll_create1(EPOLL_CLOEXEC);
 	if (loop->epfd < 0) {
 		ret = -errno;
@@ -180,8 +184,18 @@ static int loop_epoll(struct dipc_loop *loop, uint64_t wait_ns)
 /*
  * Spinning pays while a processor is free and costs a time slice when none is:
  * a client that we wait for may be waiting for our processor. Being preempted
- * is the sign.
+ * is the sign. Once may be chance, so the first pause is short; each further
+ * preemption that comes soon after doubles it.
  */
+static void loop_note_preempted(struct dipc_loop *loop, uint64_t now)
+{
+	if (now > loop->no_spin_until + LOOP_CALM_NS)
+		loop->no_spin_ns = LOOP_NO_SPIN_MIN_NS;
+	else if (loop->no_spin_ns < LOOP_NO_SPIN_MAX_NS)
+		loop->no_spin_ns *= 2;
+	loop->no_spin_until = now + loop->no_spin_ns;
+}
+
 static bool loop_may_spin(struct dipc_loop *loop, uint64_t now)
 {
 	struct rusage usage;
@@ -191,7 +205,7 @@ static bool loop_may_spin(struct dipc_loop *loop, uint64_t now)
 		if (getrusage(RUSAGE_THREAD, &usage) == 0 &&
 		    usage.ru_nivcsw != loop->nr_preempted) {
 			loop->nr_preempted = usage.ru_nivcsw;
-			loop->no_spin_until = now + LOOP_NO_SPIN_NS;
+			loop_note_preempted(loop, now);
 		}
 	}
 	return now >= loop->no_spin_until;

@@ -62,6 +62,13 @@ struct dipc_client_conn {
 	const struct dipc_engine_page *engine;
 };
 const struct dipc_client_conn *dipc_client_conn(void);
+
+/* Has dipcd let go of the connection that AREA belongs to? */
+static inline bool dipc_area_is_closed(struct dipc_area *area)
+{
+	return atomic_load_explicit(&area->is_closed, memory_order_acquire);
+}
+
 /* Ring the engine's bell, if it sleeps. */
 void dipc_conn_ring(void);
 /* Is dipcd still there? */

@@ -196,8 +196,11 @@ int dipc_conn_ask(const struct dipc_sock_msg *question, int fd_in,
 	if (ret)
 		return ret;
 	nr = sock_receive(answer, fds);
-	if (nr < 0)
+	if (nr < 0) {
+		/* a late answer must not be taken for the next question's */
+		shutdown(sock.fd, SHUT_RDWR);
 		return nr;
+	}
 	if (fd_out) {
 		*fd_out = nr > 0 ? fds[0] : -1;
 		if (nr > 1)
@@ -371,12 +374,15 @@ int dipc_conn_use(void)
 	int now = atomic_load_explicit(&state, memory_order_acquire);
 	int saved = errno;
 
-	if (now == CONN_DIPC &&
-	    atomic_load_explicit(&conn.area->is_closed, memory_order_acquire)) {
+	if (now == CONN_DIPC && dipc_area_is_closed(conn.area)) {
 		pthread_mutex_lock(&lock);
-		conn_drop();
+		/* another thread may have connected anew meanwhile */
+		now = atomic_load_explicit(&state, memory_order_relaxed);
+		if (now == CONN_DIPC && dipc_area_is_closed(conn.area)) {
+			conn_drop();
+			now = CONN_UNDECIDED;
+		}
 		pthread_mutex_unlock(&lock);
-		now = CONN_UNDECIDED;
 	}
 	if (now == CONN_UNDECIDED) {
 		pthread_once(&fork_once, fork_init);

@@ -16,6 +16,12 @@
 
 #include "runtime/client/fork.h"
 
+/* A call that dipcd cancelled with its connection is answered soon. */
+#define CLOSED_PATIENCE_S 10u
+
+/* Inside this file only: no errno. */
+#define SLOT_LOST INT64_MIN
+
 /* Slots in use by threads of this process; bit set: taken. */
 static _Atomic uint64_t taken[DIPC_SLOTS / 64];
 
@@ -105,11 +111,12 @@ static bool slot_spin(struct dipc_slot *s)
  * Sleep until done. With a timeout the futex call is never restarted after a
  * signal handler, SA_RESTART or not: as semop(2) and msgrcv(2) behave.
  */
-static int slot_sleep(struct dipc_slot *s, struct dipc_area *area,
-		      unsigned slot, bool is_interruptible)
+static int64_t slot_sleep(struct dipc_slot *s, struct dipc_area *area,
+			  unsigned slot, bool is_interruptible)
 {
 	const struct timespec second = {.tv_sec = 1};
-	int ret = 0;
+	unsigned patience = CLOSED_PATIENCE_S;
+	int64_t ret = 0;
 
 	atomic_store_explicit(&s->is_waiting, 1, memory_order_seq_cst);
 	for (;;) {
@@ -125,7 +132,14 @@ static int slot_sleep(struct dipc_slot *s, struct dipc_area *area,
 			atomic_store_explicit(&s->must_cancel, 1,
 					      memory_order_relaxed);
 			slot_post(area, slot);
-		} else if (errno == ETIMEDOUT && !dipc_conn_is_alive()) {
+		} else if (errno == ETIMEDOUT && state == DIPC_SLOT_POSTED &&
+			   dipc_area_is_closed(area)) {
+			ret = SLOT_LOST; /* posted too late to be seen */
+			break;
+		} else if (errno == ETIMEDOUT &&
+			   (dipc_area_is_closed(area)
+				    ? --patience == 0
+				    : !dipc_conn_is_alive())) {
 			ret = -ENOLINK;
 			break;
 		}
@@ -150,18 +164,17 @@ static int64_t slot_collect(struct dipc_slot_call *call,
 	return s->result;
 }
 
-int64_t dipc_slot_run(struct dipc_slot_call *call)
+/*
+ * One try, on the connection of now. SLOT_LOST: dipcd let go of it and
+ * did nothing of the call.
+ */
+static int64_t slot_try(struct dipc_slot_call *call)
 {
 	struct dipc_area *area = dipc_client_conn()->area;
-	int saved = errno;
-	struct dipc_slot *s;
-	unsigned slot;
-	int64_t ret;
+	unsigned slot = slot_take();
+	struct dipc_slot *s = &area->slot[slot];
+	int64_t ret = 0;
 
-	if (call->in_len > DIPC_SLOT_PAYLOAD)
-		return -EINVAL;
-	slot = slot_take();
-	s = &area->slot[slot];
 	s->call = call->call;
 	s->args = call->args;
 	s->payload_len = (uint32_t)call->in_len;
@@ -171,13 +184,33 @@ int64_t dipc_slot_run(struct dipc_slot_call *call)
 	atomic_store_explicit(&s->state, DIPC_SLOT_POSTED,
 			      memory_order_release);
 	slot_post(area, slot);
-	ret = 0;
 	if (!slot_spin(s))
 		ret = slot_sleep(s, area, slot, call->is_interruptible);
 	if (ret == 0)
 		ret = slot_collect(call, s, area->payload[slot]);
+	/* cancelled by the closing, not by a signal of ours */
+	if (ret == -EINTR && dipc_area_is_closed(area) &&
+	    !atomic_load_explicit(&s->must_cancel, memory_order_relaxed))
+		ret = SLOT_LOST;
 	atomic_store_explicit(&s->state, DIPC_SLOT_FREE, memory_order_relaxed);
 	slot_give(slot);
+	return ret;
+}
+
+int64_t dipc_slot_run(struct dipc_slot_call *call)
+{
+	int saved = errno;
+	int64_t ret;
+	int use;
+
+	if (call->in_len > DIPC_SLOT_PAYLOAD)
+		return -EINVAL;
+	ret = slot_try(call);
+	/* the program closed our descriptors: connect again, ask again */
+	while (ret == SLOT_LOST) {
+		use = dipc_conn_use();
+		ret = use > 0 ? slot_try(call) : -ENOLINK;
+	}
 	errno = saved;
 	return ret;
 }

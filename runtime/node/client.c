@@ -220,21 +220,15 @@ static void client_readable(struct dipc_watch *watch, uint32_t events)
 static int client_create(struct dipc_node *node, int fd)
 {
 	struct dipc_client *c = calloc(1, sizeof(*c));
-	struct ucred peer;
-	socklen_t len = sizeof(peer);
 	int ret;
 
 	if (!c)
 		return -ENOMEM;
 	c->node = node;
-	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len)) {
-		ret = -errno;
-		goto err_client;
-	}
-	ret = dipc_process_cred((uint32_t)peer.pid, &c->cred, &c->groups);
+	ret = dipc_process_cred(fd, &c->cred, &c->groups);
 	if (ret)
 		goto err_client;
-	ret = dipc_process_get(node, (uint32_t)peer.pid, &c->process);
+	ret = dipc_process_get(node, c->cred.pid, &c->process);
 	if (ret)
 		goto err_groups;
 	c->watch.fd = fd;

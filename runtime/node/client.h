@@ -21,6 +21,7 @@ struct dipc_client {
 				     Borrowed: ends with the address space */
 	/* between ATTACH and MAPPED; a reference, and counted in nattch */
 	struct dipc_segment *attaching;
+	bool is_attaching;                 /* a fiber works on an ATTACH */
 	struct dipc_job *jobs[DIPC_SLOTS]; /* running; owned by their fibers */
 	unsigned nr_jobs;                  /* and socket requests */
 	bool is_closed;

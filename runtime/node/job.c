@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ipc.h>
+#include <sys/shm.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -56,6 +57,10 @@ static void job_fiber(void *arg)
 	struct dipc_job *job = arg;
 	struct dipc_client *client = job->client;
 	int64_t result = job_dispatch(job);
+
+	/* cancelled by the end of the cluster here, not by a signal */
+	if (result == -EINTR && job->node->is_stopping)
+		result = -ENOLINK;
 
 	client->jobs[job->index] = NULL;
 	job_finish(job, result);
@@ -127,7 +132,7 @@ static int get_check(struct dipc_job *job, enum dipc_kind kind, int32_t id)
 	if (job->args.get.size > has)
 		return -EINVAL;
 	return dipc_object_allows(&obj, &job->client->cred,
-				  (mode >> 6 | mode >> 3 | mode) & 6);
+				  (mode >> 6 | mode >> 3 | mode) & 7);
 }
 
 int32_t dipc_job_get(struct dipc_job *job, enum dipc_kind kind,
@@ -162,19 +167,38 @@ int32_t dipc_job_get(struct dipc_job *job, enum dipc_kind kind,
 	return ret ? ret : got_out->id;
 }
 
+/*
+ * The object of a *ctl call. One that is removed is gone for new calls, but for
+ * a segment that somebody still has attached.
+ */
+static int ctl_read(struct dipc_job *job, enum dipc_kind kind,
+		    struct dipc_arena_object *obj_out)
+{
+	int ret = dipc_object_read(job->node->fabric, job->args.ctl.id, kind,
+				   obj_out);
+
+	if (ret != -EIDRM)
+		return ret;
+	if (kind == DIPC_KIND_SHM && (int64_t)obj_out->shm.nattch > 0)
+		return 0;
+	return -EINVAL;
+}
+
 static int64_t ctl_stat(struct dipc_job *job, enum dipc_kind kind)
 {
 	struct dipc_arena_object obj;
 	struct dipc_stat stat;
 	int ret;
 
-	ret = dipc_object_read(job->node->fabric, job->args.ctl.id, kind, &obj);
+	ret = ctl_read(job, kind, &obj);
 	if (ret)
 		return ret;
 	ret = dipc_object_allows(&obj, &job->client->cred, DIPC_WANT_READ);
 	if (ret)
 		return ret;
 	dipc_object_stat(&obj, &stat);
+	if (obj.state & DIPC_OBJECT_REMOVED)
+		stat.mode |= SHM_DEST;
 	memcpy(job->payload, &stat, sizeof(stat));
 	job->payload_len = sizeof(stat);
 	return 0;
@@ -196,12 +220,14 @@ static int64_t ctl_remove(struct dipc_job *job, enum dipc_kind kind)
 	struct dipc_arena_object obj;
 	int ret;
 
-	ret = dipc_object_read(job->node->fabric, job->args.ctl.id, kind, &obj);
+	ret = ctl_read(job, kind, &obj);
 	if (ret)
 		return ret;
 	ret = dipc_object_is_owner(&obj, &job->client->cred);
 	if (ret)
 		return ret;
+	if (obj.state & DIPC_OBJECT_REMOVED)
+		return 0; /* again, while attached: as the kernel has it */
 	return dipc_lookup_remove(job->node->lookup, job->args.ctl.id);
 }
 

@@ -25,6 +25,7 @@
 #include "runtime/node/segments.h"
 
 #define SECOND_BEATS_MIN 1u
+#define PULSE_NS         DIPC_SEC
 
 /* ---- what arrives from other nodes -------------------------------------- */
 
@@ -194,6 +195,18 @@ static const struct dipc_fabric_events fabric_events = {
 
 /* ---- beating ------------------------------------------------------------ */
 
+/* For the keeper: this loop turns, whatever the network does. */
+static void pulse(struct dipc_timer *timer)
+{
+	struct dipc_node *node =
+		dipc_container_of(timer, struct dipc_node, pulse);
+	struct dipc_sched *sched = dipc_loop_sched(node->loop);
+
+	atomic_fetch_add_explicit(&node->page->heartbeat, 1,
+				  memory_order_relaxed);
+	dipc_timer_set(sched, timer, dipc_sched_now(sched) + PULSE_NS);
+}
+
 /* One RDMA WRITE says that we live; the same doorbell looks at the epoch. */
 static int beat(struct dipc_node *node)
 {
@@ -209,8 +222,6 @@ static int beat(struct dipc_node *node)
 	int ret;
 
 	node->heartbeat++;
-	atomic_store_explicit(&node->page->heartbeat, node->heartbeat,
-			      memory_order_relaxed);
 	ret = dipc_tx_begin(&tx, link, 64);
 	if (ret)
 		return ret;
@@ -382,6 +393,8 @@ void dipc_node_stop(struct dipc_node *node, int status)
 		return;
 	node->is_stopping = true;
 	node->status = status;
+	if (status && node->segments)
+		dipc_pages_kill(dipc_segments_pages(node->segments));
 	/* an orderly leave needs the cluster; without it, just go: the keeper
 	   ends what is left, and the socket stays to say so */
 	if (status == 0 && node->is_serving &&
@@ -505,6 +518,10 @@ int dipc_node_run(const struct dipc_config *conf, int keeper, int ready_fd)
 	if (ret)
 		return 1;
 	ret = node_open(node);
+	if (ret == 0) {
+		dipc_timer_init(&node->pulse, pulse);
+		pulse(&node->pulse);
+	}
 	if (ret == 0)
 		ret = dipc_fiber_spawn(dipc_loop_sched(node->loop), start_fiber,
 				       node);

@@ -30,6 +30,7 @@ struct dipc_node {
 	struct dipc_watch wake;     /* eventfd that clients ring */
 	struct dipc_watch signals;
 	struct dipc_poller slots;
+	struct dipc_timer pulse;
 	struct dipc_engine_page *page; /* shared with clients and keeper */
 	int page_fd;
 	int uffd_dev; /* /dev/userfaultfd for clients, -1: not to be had */

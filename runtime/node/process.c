@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "runtime/node/process.h"
 
+#include <assert.h>
 #include <errno.h>
-#include <linux/capability.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -142,61 +142,51 @@ void dipc_process_put(struct dipc_process *process)
 
 /* ---- credentials -------------------------------------------------------- */
 
-static int cred_parse_groups(const char *text, struct dipc_cred *cred,
-			     uint32_t **groups_out)
+static int cred_groups(int sock, struct dipc_cred *cred, uint32_t **groups_out)
 {
-	uint32_t *groups = NULL;
-	unsigned nr = 0;
-	char *end;
+	gid_t *groups = NULL;
+	socklen_t len = 0;
 
-	for (;;) {
-		unsigned long gid = strtoul(text, &end, 10);
-		uint32_t *more;
+	static_assert(sizeof(gid_t) == sizeof(uint32_t), "groups");
+	/* the first call only asks for the length */
+	while (getsockopt(sock, SOL_SOCKET, SO_PEERGROUPS, groups, &len)) {
+		gid_t *more;
 
-		if (end == text)
-			break;
-		more = realloc(groups, (nr + 1) * sizeof(*groups));
-		if (!more) {
-			free(groups);
-			return -ENOMEM;
-		}
+		if (errno != ERANGE)
+			goto err_groups;
+		more = realloc(groups, len);
+		if (!more)
+			goto err_groups;
 		groups = more;
-		groups[nr++] = (uint32_t)gid;
-		text = end;
 	}
-	cred->groups = groups;
-	cred->nr_groups = nr;
 	*groups_out = groups;
+	cred->groups = groups;
+	cred->nr_groups = len / (socklen_t)sizeof(gid_t);
 	return 0;
+
+err_groups:
+	free(groups);
+	return errno == ENOMEM ? -ENOMEM : -errno;
 }
 
-int dipc_process_cred(uint32_t pid, struct dipc_cred *cred_out,
+int dipc_process_cred(int sock, struct dipc_cred *cred_out,
 		      uint32_t **groups_out)
 {
-	struct dipc_cred cred = {.pid = pid};
-	unsigned long long caps = 0;
-	char path[64], line[4096];
-	int ret = 0;
-	FILE *file;
+	struct dipc_cred cred = {0};
+	struct ucred peer;
+	socklen_t len = sizeof(peer);
+	int ret;
 
-	*groups_out = NULL;
-	snprintf(path, sizeof(path), "/proc/%u/status", pid);
-	file = fopen(path, "re");
-	if (!file)
-		return -ESRCH;
-	while (!ret && fgets(line, sizeof(line), file)) {
-		if (sscanf(line, "Uid: %*u %u", &cred.uid) == 1 ||
-		    sscanf(line, "Gid: %*u %u", &cred.gid) == 1 ||
-		    sscanf(line, "CapEff: %llx", &caps) == 1)
-			continue;
-		if (!strncmp(line, "Groups:", 7))
-			ret = cred_parse_groups(line + 7, &cred, groups_out);
-	}
-	fclose(file);
+	if (getsockopt(sock, SOL_SOCKET, SO_PEERCRED, &peer, &len))
+		return -errno;
+	cred.pid = (uint32_t)peer.pid;
+	cred.uid = peer.uid;
+	cred.gid = peer.gid;
+	cred.has_ipc_owner = peer.uid == 0;
+	cred.has_sys_admin = peer.uid == 0;
+	ret = cred_groups(sock, &cred, groups_out);
 	if (ret)
 		return ret;
-	cred.has_ipc_owner = caps >> CAP_IPC_OWNER & 1;
-	cred.has_sys_admin = caps >> CAP_SYS_ADMIN & 1;
 	*cred_out = cred;
 	return 0;
 }
@@ -242,6 +232,20 @@ static int undo_grow(struct undo_set *set, unsigned nr)
 	return 0;
 }
 
+/* What semaphore NUM's adjustment would be after OPS. */
+static int undo_sum(struct undo_set *set, const struct sembuf *ops, unsigned nr,
+		    uint16_t num)
+{
+	struct dipc_sem_adj *adj = undo_adj(set, num);
+	int sum = adj ? adj->adj : 0;
+	unsigned i;
+
+	for (i = 0; i < nr; i++)
+		if (ops[i].sem_num == num && (ops[i].sem_flg & SEM_UNDO))
+			sum -= ops[i].sem_op;
+	return sum;
+}
+
 int dipc_process_undo_prepare(struct dipc_process *process, int32_t id,
 			      const struct sembuf *ops, unsigned nr)
 {
@@ -256,11 +260,9 @@ int dipc_process_undo_prepare(struct dipc_process *process, int32_t id,
 		dipc_list_add_tail(&process->undo, &set->entry);
 	}
 	for (i = 0; i < nr; i++) {
-		struct dipc_sem_adj *adj = undo_adj(set, ops[i].sem_num);
-		int sum = (adj ? adj->adj : 0) - ops[i].sem_op;
+		int sum = undo_sum(set, ops, i + 1, ops[i].sem_num);
 
-		if ((ops[i].sem_flg & SEM_UNDO) &&
-		    (sum < -32768 || sum > 32767))
+		if (sum < -32768 || sum > 32767)
 			return -ERANGE;
 	}
 	return undo_grow(set, nr);
@@ -304,7 +306,9 @@ void dipc_process_undo_clear(struct dipc_node *node, int32_t id, int num)
 		if (!set)
 			continue;
 		if (num < 0) {
-			undo_set_free(set);
+			/* not freed: a call that made room in it may be
+			   blocked */
+			set->nr = 0;
 			continue;
 		}
 		adj = undo_adj(set, (uint16_t)num);

@@ -31,8 +31,13 @@ int dipc_process_get(struct dipc_node *node, uint32_t pid,
 void dipc_process_ref(struct dipc_process *process);
 void dipc_process_put(struct dipc_process *process);
 
-/* Fill CRED with what the process is now. GROUPS is allocated; 0 or -errno. */
-int dipc_process_cred(uint32_t pid, struct dipc_cred *cred_out,
+/*
+ * Who connected SOCK, as the kernel noted it then: nothing that the process
+ * has become since, by exec of a set-uid program say, counts. Being root is
+ * having the capabilities; those of another user namespace are not believed.
+ * GROUPS is allocated. 0 or -errno.
+ */
+int dipc_process_cred(int sock, struct dipc_cred *cred_out,
 		      uint32_t **groups_out);
 
 /*

@@ -24,6 +24,7 @@ struct home {
 	struct dipc_list entry;
 	int32_t id;
 	struct dipc_home *memory; /* owned */
+	bool is_known;            /* the referee has published it */
 };
 
 struct dipc_segments {
@@ -301,13 +302,16 @@ int dipc_segments_home(struct dipc_node *node, int32_t id, uint64_t size)
 		free(home);
 		return ret;
 	}
+	/* on the list at once: a node may die while the referee answers */
+	dipc_list_add_tail(&node->segments->homes, &home->entry);
 	ret = dipc_lookup_created(node->lookup, &created);
 	if (ret) {
+		dipc_list_del(&home->entry);
 		dipc_home_destroy(home->memory);
 		free(home);
 		return ret;
 	}
-	dipc_list_add_tail(&node->segments->homes, &home->entry);
+	home->is_known = true;
 	return 0;
 }
 
@@ -332,8 +336,10 @@ void dipc_segments_reap(struct dipc_node *node)
 	while (pos != &node->segments->homes) {
 		struct home *home = dipc_container_of(pos, struct home, entry);
 
-		int ret = home_is_over(node->fabric, home);
+		int ret = 0;
 
+		if (home->is_known)
+			ret = home_is_over(node->fabric, home);
 		pos = pos->next;
 		if (ret <= 0)
 			continue;
@@ -377,6 +383,17 @@ void dipc_segments_faults(struct dipc_client *client, int fd)
 }
 
 /*
+ * A removed segment may be attached as long as others than us (OURS) have it
+ * attached, as Linux has it.
+ */
+static bool attach_is_possible(const struct dipc_arena_object *obj,
+			       int64_t ours)
+{
+	return !(obj->state & DIPC_OBJECT_REMOVED) ||
+	       (int64_t)obj->shm.nattch > ours;
+}
+
+/*
  * Count the attachment, then look again: a segment that was freed meanwhile
  * must not be touched.
  */
@@ -403,8 +420,8 @@ static int attach_count(struct dipc_fabric *f, int32_t id,
 	if (ret == 0)
 		memcpy(obj, after, sizeof(*obj));
 	dipc_tx_end(&tx);
-	if (ret == 0 && (obj->id != id || (obj->state & DIPC_OBJECT_REMOVED)))
-		ret = -EIDRM;
+	if (ret == 0 && (obj->id != id || !attach_is_possible(obj, 1)))
+		ret = -EINVAL;
 	return ret;
 }
 
@@ -416,6 +433,8 @@ static int attach_allowed(const struct dipc_client *client,
 
 	if (!(flags & SHM_RDONLY))
 		want |= DIPC_WANT_WRITE;
+	if (flags & SHM_EXEC)
+		want |= DIPC_WANT_EXEC;
 	return dipc_object_allows(obj, &client->cred, want);
 }
 
@@ -430,6 +449,8 @@ static int attach_open(struct dipc_client *client, int32_t id, int32_t flags,
 	int ret;
 
 	ret = dipc_object_read(node->fabric, id, DIPC_KIND_SHM, &obj);
+	if (ret == -EIDRM)
+		ret = attach_is_possible(&obj, 0) ? 0 : -EINVAL;
 	if (ret)
 		return ret;
 	ret = attach_allowed(client, &obj, flags);
@@ -478,6 +499,7 @@ static void attach_fiber(void *arg)
 	int fd = -1;
 
 	answer.status = attach_open(client, job->id, job->flags, &seg);
+	client->is_attaching = false;
 	if (seg) {
 		client->attaching = seg;
 		answer.size = dipc_segment_size(seg);
@@ -500,6 +522,11 @@ void dipc_segments_attach(struct dipc_client *client,
 
 	/* a client that asked before and never mapped */
 	dipc_segments_forget(client);
+	if (client->is_attaching) {
+		answer.status = -EBUSY; /* not what our library does */
+		dipc_client_reply(client, &answer, NULL, 0);
+		return;
+	}
 	job = malloc(sizeof(*job));
 	if (!job)
 		goto err_answer;
@@ -507,9 +534,11 @@ void dipc_segments_attach(struct dipc_client *client,
 	job->id = msg->id;
 	job->flags = msg->flags;
 	dipc_client_get(client);
+	client->is_attaching = true;
 	if (dipc_fiber_spawn(dipc_loop_sched(client->node->loop), attach_fiber,
 			     job) == 0)
 		return;
+	client->is_attaching = false;
 	dipc_client_put(client);
 	free(job);
 err_answer:

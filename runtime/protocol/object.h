@@ -17,6 +17,7 @@ struct dipc_cred {
 
 #define DIPC_WANT_READ  4u
 #define DIPC_WANT_WRITE 2u
+#define DIPC_WANT_EXEC  1u
 
 /* Offset of slot SLOT in the arena. */
 uint64_t dipc_object_off(const struct dipc_arena_super *super, uint32_t slot);

@@ -214,7 +214,14 @@ static void tx_finish(struct dipc_tx *tx, int status)
 
 static void tx_done(struct dipc_op *op, int status)
 {
-	tx_finish(dipc_container_of(op, struct dipc_tx, op), status);
+	struct dipc_tx *tx = dipc_container_of(op, struct dipc_tx, op);
+
+	/* to a protocol a refused access is a lost peer; here it is a bug, or
+	   a peer that restarted */
+	if (status == -EREMOTEIO)
+		dipc_error("node %u refused an access to its memory",
+			   tx->link->node);
+	tx_finish(tx, status ? -ENOLINK : 0);
 }
 
 static void tx_count(struct dipc_tx *tx)
