@@ -34,6 +34,7 @@ static uint64_t spaces_now(struct dipc_spaces *spaces)
 
 static void spaces_want_reap(struct dipc_spaces *spaces)
 {
+	spaces->must_reap = true;
 	dipc_timer_set(dipc_loop_sched(spaces->loop), &spaces->reap,
 		       spaces_now(spaces));
 }
@@ -95,6 +96,8 @@ static void spaces_reap(struct dipc_timer *timer)
 		dipc_container_of(timer, struct dipc_spaces, reap);
 	struct dipc_list *pos, *tmp, *mpos, *mtmp;
 
+	spaces->must_reap = false;
+	dipc_timer_cancel(timer);
 	dipc_list_for_each_safe (pos, tmp, &spaces->spaces) {
 		struct dipc_space *space =
 			dipc_container_of(pos, struct dipc_space, node);
@@ -263,17 +266,14 @@ static void space_complain(struct dipc_space *space)
 	space->has_complained = true;
 }
 
-static void space_readable(struct dipc_watch *watch, uint32_t events)
+static void space_read(struct dipc_space *space)
 {
-	struct dipc_space *space =
-		dipc_container_of(watch, struct dipc_space, watch);
 	struct uffd_msg msg[EVENT_BATCH];
 	unsigned round, i, nr;
 	ssize_t n;
 
-	(void)events;
 	for (round = 0; round < EVENT_ROUNDS && !space->is_dead; round++) {
-		n = read(watch->fd, msg, sizeof(msg));
+		n = read(space->watch.fd, msg, sizeof(msg));
 		if (n <= 0) {
 			if (n < 0 && errno != EAGAIN && errno != EINTR)
 				space_complain(space);
@@ -285,6 +285,22 @@ static void space_readable(struct dipc_watch *watch, uint32_t events)
 		if (nr < EVENT_BATCH)
 			return;
 	}
+}
+
+static void space_readable(struct dipc_watch *watch, uint32_t events)
+{
+	struct dipc_space *space =
+		dipc_container_of(watch, struct dipc_space, watch);
+	struct dipc_spaces *spaces = space->spaces;
+
+	(void)events;
+	space_read(space);
+	/*
+	 * Nobody walks the lists here, so what went can go at once: whoever
+	 * unmapped runs on by now, and may ask for nattch next.
+	 */
+	if (spaces->must_reap)
+		spaces_reap(&spaces->reap);
 }
 
 /* ---- spaces ------------------------------------------------------------- */

@@ -22,6 +22,7 @@ struct dipc_spaces {
 	const struct dipc_spaces_events *events;
 	void *arg;
 	struct dipc_list spaces;
+	bool must_reap; /* `reap` is armed */
 	struct dipc_timer reap;
 	struct dipc_spaces_counters counters;
 	uint32_t last_id;
