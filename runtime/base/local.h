@@ -31,7 +31,7 @@
 #define DIPC_LOCAL_MAGIC   0x64697063u /* "dipc" */
 #define DIPC_LOCAL_VERSION 1u
 
-#define DIPC_SLOTS        256u          /* calls of one process at a time */
+#define DIPC_SLOTS        1024u         /* calls of one process at a time */
 #define DIPC_SLOT_PAYLOAD (64u * 1024u) /* a SETALL of 32,000 semaphores */
 
 /*

@@ -235,8 +235,10 @@ int dipc_loop_once(struct dipc_loop *loop, uint64_t timeout_ns)
 			wait = DIPC_NEVER;
 		if (wait > timeout_ns)
 			wait = timeout_ns;
-		if (wait && !loop_arm(loop))
+		if (wait && !loop_arm(loop)) {
+			loop_disarm(loop);
 			wait = 0;
+		}
 	}
 	n = loop_epoll(loop, wait);
 	if (wait)

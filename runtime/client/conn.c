@@ -196,6 +196,10 @@ int dipc_conn_ask(const struct dipc_sock_msg *question, int fd_in,
 	if (ret)
 		return ret;
 	nr = sock_receive(answer, fds);
+	if (nr >= 0 && answer->type != q.type) {
+		close_all(fds, nr);
+		nr = -EPROTO;
+	}
 	if (nr < 0) {
 		/* a late answer must not be taken for the next question's */
 		shutdown(sock.fd, SHUT_RDWR);

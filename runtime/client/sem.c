@@ -117,23 +117,22 @@ static int64_t sem_set(int id, const struct semid_ds *ds)
 static int64_t sem_all(int id, int cmd, unsigned short *array)
 {
 	struct dipc_slot_call c = {.call = DIPC_CALL_SEMCTL};
-	struct dipc_stat stat = {0};
 	int64_t ret;
 
 	c.args.ctl.id = id;
 	c.args.ctl.cmd = cmd;
-	if (cmd == SETALL) {
-		ret = dipc_ctl(DIPC_CALL_SEMCTL, id, IPC_STAT, &stat);
-		if (ret < 0)
-			return ret;
-		c.in = array;
-		c.in_len = stat.size * sizeof(*array);
-	} else {
+	if (cmd == GETALL) {
 		c.out = array;
 		c.out_max = DIPC_SLOT_PAYLOAD;
+		return dipc_slot_run(&c);
 	}
+	/* without values it only answers how many there are */
 	ret = dipc_slot_run(&c);
-	return ret;
+	if (ret < 0)
+		return ret;
+	c.in = array;
+	c.in_len = (size_t)ret * sizeof(*array);
+	return dipc_slot_run(&c);
 }
 
 static int64_t sem_ctl(int id, int num, int cmd, union semun arg)

@@ -136,6 +136,27 @@ out_fd:
 	return ret;
 }
 
+/*
+ * What was at AT's place is gone: replaced by SHM_REMAP, or unmapped by the
+ * program without shmdt. Called with the lock held.
+ */
+static void attach_forget_overlapped(const struct attachment *at)
+{
+	struct attachment **link = &attachments;
+
+	while (*link) {
+		struct attachment *old = *link;
+
+		if (old->addr >= at->addr + at->len ||
+		    at->addr >= old->addr + old->len) {
+			link = &old->next;
+			continue;
+		}
+		*link = old->next;
+		free(old);
+	}
+}
+
 DIPC_EXPORT void *shmat(int id, const void *wanted, int flags)
 {
 	int ours = dipc_id_is_ours(id);
@@ -155,6 +176,7 @@ DIPC_EXPORT void *shmat(int id, const void *wanted, int flags)
 	dipc_conn_lock();
 	ret = attach_with(at, id, wanted, flags);
 	if (ret == 0) {
+		attach_forget_overlapped(at);
 		at->next = attachments;
 		attachments = at;
 	}

@@ -46,7 +46,7 @@ static unsigned slot_take(void)
 			last = slot;
 			return slot;
 		}
-		sched_yield(); /* 256 calls at once: wait for one to end */
+		sched_yield(); /* too many at once: wait for one to end */
 	}
 }
 

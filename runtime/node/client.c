@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -23,6 +24,8 @@
 static void client_free(struct dipc_client *c)
 {
 	dipc_list_del(&c->entry);
+	if (c->bell.fd >= 0)
+		close(c->bell.fd);
 	if (c->area)
 		munmap(c->area, sizeof(*c->area));
 	dipc_process_put(c->process);
@@ -55,6 +58,8 @@ static void client_close(struct dipc_client *c)
 				      memory_order_release);
 	dipc_loop_unwatch(c->node->loop, &c->watch);
 	close(c->watch.fd);
+	if (c->bell.fd >= 0)
+		dipc_loop_unwatch(c->node->loop, &c->bell);
 	dipc_client_get(c);
 	for (i = 0; i < DIPC_SLOTS; i++)
 		if (c->jobs[i])
@@ -122,6 +127,29 @@ err_fd:
 	return ret;
 }
 
+static void bell_rings(struct dipc_watch *watch, uint32_t events)
+{
+	/* being awake is all: the slots are polled next */
+	(void)watch;
+	(void)events;
+}
+
+static int client_open_bell(struct dipc_client *c)
+{
+	int ret;
+
+	c->bell.fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (c->bell.fd < 0)
+		return -errno;
+	c->bell.fn = bell_rings;
+	ret = dipc_loop_watch(c->node->loop, &c->bell, EPOLLIN | EPOLLET);
+	if (ret == 0)
+		return 0;
+	close(c->bell.fd);
+	c->bell.fd = -1;
+	return ret;
+}
+
 static void client_hello(struct dipc_client *c)
 {
 	struct dipc_node *node = c->node;
@@ -137,14 +165,16 @@ static void client_hello(struct dipc_client *c)
 		client_close(c); /* says hello twice */
 		return;
 	}
-	answer.status = client_map_area(c, &area_fd);
+	answer.status = client_open_bell(c);
+	if (answer.status == 0)
+		answer.status = client_map_area(c, &area_fd);
 	if (answer.status) {
 		dipc_client_reply(c, &answer, NULL, 0);
 		return;
 	}
 	fds[0] = area_fd;
 	fds[1] = node->page_fd;
-	fds[2] = node->wake.fd;
+	fds[2] = c->bell.fd;
 	if (node->uffd_dev >= 0) {
 		fds[nr++] = node->uffd_dev;
 		answer.flags = DIPC_SOCK_HAS_UFFD_DEV;
@@ -189,7 +219,8 @@ static void client_readable(struct dipc_watch *watch, uint32_t events)
 	struct msghdr mh = {.msg_iov = &iov,
 			    .msg_iovlen = 1,
 			    .msg_control = &control,
-			    .msg_controllen = sizeof(control)};
+			    /* CMSG_SPACE pads: room for a second one */
+			    .msg_controllen = CMSG_LEN(sizeof(int))};
 	struct cmsghdr *cm;
 	int fd = -1;
 	ssize_t n;
@@ -225,6 +256,7 @@ static int client_create(struct dipc_node *node, int fd)
 	if (!c)
 		return -ENOMEM;
 	c->node = node;
+	c->bell.fd = -1;
 	ret = dipc_process_cred(fd, &c->cred, &c->groups);
 	if (ret)
 		goto err_client;
@@ -334,15 +366,6 @@ static void slots_disarm(struct dipc_poller *poller)
 	atomic_store_explicit(&node->page->is_asleep, 0, memory_order_relaxed);
 }
 
-static void wake_readable(struct dipc_watch *watch, uint32_t events)
-{
-	uint64_t count;
-
-	(void)events;
-	if (read(watch->fd, &count, sizeof(count)) < 0)
-		dipc_debug("wake: %m");
-}
-
 /* ---- listening ---------------------------------------------------------- */
 
 /* Is somebody answering at PATH? A dead socket is only a file in the way. */
@@ -391,18 +414,12 @@ int dipc_clients_listen(struct dipc_node *node)
 	ret = dipc_loop_watch(node->loop, &node->listener, EPOLLIN);
 	if (ret)
 		goto err_fd;
-	node->wake.fn = wake_readable;
-	ret = dipc_loop_watch(node->loop, &node->wake, EPOLLIN);
-	if (ret)
-		goto err_watch;
 	node->slots.poll = slots_poll;
 	node->slots.arm = slots_arm;
 	node->slots.disarm = slots_disarm;
 	dipc_loop_add_poller(node->loop, &node->slots);
 	return 0;
 
-err_watch:
-	dipc_loop_unwatch(node->loop, &node->listener);
 err_fd:
 	close(fd);
 	return ret;

@@ -16,11 +16,18 @@ struct dipc_client {
 	struct dipc_cred cred;        /* as at the connect */
 	uint32_t *groups;             /* owned; cred.groups */
 	struct dipc_watch watch;      /* the socket */
+	/*
+	 * The eventfd this client rings; fd -1 before HELLO. Of its own, since
+	 * who has it can read it, fill it and make it block. Edge-triggered and
+	 * never read, so that none of that touches the engine.
+	 */
+	struct dipc_watch bell;
 	struct dipc_area *area;   /* owned mapping, shared with the client */
 	struct dipc_space *space; /* its userfaultfd; NULL before FAULTS.
 				     Borrowed: ends with the address space */
 	/* between ATTACH and MAPPED; a reference, and counted in nattch */
 	struct dipc_segment *attaching;
+	bool attaching_readonly;
 	bool is_attaching;                 /* a fiber works on an ATTACH */
 	struct dipc_job *jobs[DIPC_SLOTS]; /* running; owned by their fibers */
 	unsigned nr_jobs;                  /* and socket requests */

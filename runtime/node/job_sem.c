@@ -66,20 +66,43 @@ static int64_t job_semop(struct dipc_job *job)
 	return ret;
 }
 
+/*
+ * SETVAL and SETALL clear adjustments before the new values let anybody go on,
+ * whose own adjustments must stay: so look first whether they will be allowed.
+ * How many semaphores there are, or -errno.
+ */
+static int64_t sem_before_set(struct dipc_job *job, int num)
+{
+	struct dipc_arena_object obj;
+	int ret;
+
+	ret = dipc_object_read(job->node->fabric, job->args.ctl.id,
+			       DIPC_KIND_SEM, &obj);
+	if (ret)
+		return ret == -EIDRM ? -EINVAL : ret;
+	if (num >= 0 && (uint32_t)num >= obj.sem.nr)
+		return -EINVAL;
+	ret = dipc_object_allows(&obj, &job->client->cred, DIPC_WANT_WRITE);
+	return ret ? ret : (int64_t)obj.sem.nr;
+}
+
+/* Without values: how many the client has to send. */
 static int64_t sem_setall(struct dipc_job *job)
 {
 	unsigned nr = job->payload_len / (unsigned)sizeof(unsigned short);
 	size_t len = nr * sizeof(unsigned short);
-	unsigned short *values = malloc(len ? len : 1);
-	int ret;
+	int64_t ret = sem_before_set(job, -1);
+	unsigned short *values;
 
+	if (ret < 0 || nr == 0)
+		return ret;
+	values = malloc(len);
 	if (!values)
 		return -ENOMEM;
+	dipc_process_undo_clear(job->node, job->args.ctl.id, -1);
 	memcpy(values, job->payload, len);
 	ret = dipc_sem_set(job->node->sems, job->args.ctl.id,
 			   &job->client->cred, -1, values, nr);
-	if (ret == 0)
-		dipc_process_undo_clear(job->node, job->args.ctl.id, -1);
 	free(values);
 	return ret;
 }
@@ -87,20 +110,20 @@ static int64_t sem_setall(struct dipc_job *job)
 static int64_t sem_setval(struct dipc_job *job)
 {
 	unsigned short value;
-	int ret;
+	int64_t ret;
 
 	if (job->args.ctl.value < 0 ||
 	    (uint64_t)job->args.ctl.value > DIPC_SEM_VALUE)
 		return -ERANGE;
 	if (job->args.ctl.num < 0)
 		return -EINVAL;
+	ret = sem_before_set(job, job->args.ctl.num);
+	if (ret < 0)
+		return ret;
+	dipc_process_undo_clear(job->node, job->args.ctl.id, job->args.ctl.num);
 	value = (unsigned short)job->args.ctl.value;
-	ret = dipc_sem_set(job->node->sems, job->args.ctl.id,
-			   &job->client->cred, job->args.ctl.num, &value, 1);
-	if (ret == 0)
-		dipc_process_undo_clear(job->node, job->args.ctl.id,
-					job->args.ctl.num);
-	return ret;
+	return dipc_sem_set(job->node->sems, job->args.ctl.id,
+			    &job->client->cred, job->args.ctl.num, &value, 1);
 }
 
 static int64_t sem_getall(struct dipc_job *job)

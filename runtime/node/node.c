@@ -12,7 +12,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
-#include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/signalfd.h>
 #include <sys/stat.h>
@@ -124,6 +123,8 @@ static void member_bury(struct dipc_node *node, unsigned other, uint64_t was)
 	dipc_segments_evict(node, other);
 }
 
+static void on_membership(void *arg);
+
 static void membership_fiber(void *arg)
 {
 	struct dipc_node *node = arg;
@@ -147,14 +148,22 @@ static void membership_fiber(void *arg)
 	}
 	node->is_checking = false;
 	dipc_waiters_hint(node->waiters, UINT32_MAX);
+	if (node->must_check) {
+		node->must_check = false;
+		on_membership(node);
+	}
 }
 
 static void on_membership(void *arg)
 {
 	struct dipc_node *node = arg;
 
-	if (!node->is_serving || node->is_checking)
-		return; /* the next beat sees the epoch */
+	if (!node->is_serving)
+		return; /* read in whole before serving */
+	if (node->is_checking) {
+		node->must_check = true;
+		return;
+	}
 	node->is_checking = true;
 	if (dipc_fiber_spawn(dipc_loop_sched(node->loop), membership_fiber,
 			     node))
@@ -488,9 +497,6 @@ static int node_open(struct dipc_node *node)
 	int ret;
 
 	node->uffd_dev = open("/dev/userfaultfd", O_RDWR | O_CLOEXEC);
-	node->wake.fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	if (node->wake.fd < 0)
-		return -errno;
 	ret = node_open_page(node);
 	if (ret)
 		return ret;

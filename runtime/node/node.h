@@ -27,7 +27,6 @@ struct dipc_node {
 	struct dipc_list clients;   /* struct dipc_client */
 	struct dipc_list processes; /* struct dipc_process */
 	struct dipc_watch listener; /* the Unix socket */
-	struct dipc_watch wake;     /* eventfd that clients ring */
 	struct dipc_watch signals;
 	struct dipc_poller slots;
 	struct dipc_timer pulse;
@@ -39,8 +38,9 @@ struct dipc_node {
 	uint32_t incarnation;
 	uint32_t heartbeat_ms;
 	uint64_t heartbeat;
-	uint64_t epoch;                     /* as last seen in the arena */
-	bool is_checking;                   /* a membership fiber runs */
+	uint64_t epoch;   /* as last seen in the arena */
+	bool must_check;  /* the table changed while it was read */
+	bool is_checking; /* a membership fiber runs */
 	uint64_t known[DIPC_NODES_MAX + 1]; /* their state words */
 	uint8_t secret[32];
 	bool is_serving;

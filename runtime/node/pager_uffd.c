@@ -321,12 +321,15 @@ static int memfd_open(struct uffd_pager *p)
 	char path[32];
 	int ret;
 
-	p->memfd = memfd_create("dipc-segment", MFD_CLOEXEC);
+	p->memfd =
+		memfd_create("dipc-segment", MFD_CLOEXEC | MFD_ALLOW_SEALING);
 	if (p->memfd < 0)
 		return -errno;
 	/* 0600: no other user can reopen the read-only one for writing */
 	if (fchmod(p->memfd, 0600) ||
-	    ftruncate(p->memfd, page_off(p->nr_pages))) {
+	    ftruncate(p->memfd, page_off(p->nr_pages)) ||
+	    /* who has it for writing may not add memory that we keep */
+	    fcntl(p->memfd, F_ADD_SEALS, F_SEAL_GROW | F_SEAL_SEAL)) {
 		ret = -errno;
 		goto err_memfd;
 	}

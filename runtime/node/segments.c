@@ -34,6 +34,7 @@ struct dipc_segments {
 	struct dipc_list homes;     /* struct home */
 	/* opened by an attach that has not returned yet; compared only */
 	const struct dipc_segment *newest;
+	bool is_evicting; /* a fiber walks the homes: none may go */
 	bool is_drained;
 	struct dipc_waitq drained;
 };
@@ -340,6 +341,8 @@ void dipc_segments_reap(struct dipc_node *node)
 
 		if (home->is_known)
 			ret = home_is_over(node->fabric, home);
+		if (node->segments->is_evicting)
+			return; /* next time */
 		pos = pos->next;
 		if (ret <= 0)
 			continue;
@@ -353,6 +356,7 @@ void dipc_segments_evict(struct dipc_node *node, unsigned dead)
 {
 	struct dipc_list *pos;
 
+	node->segments->is_evicting = true;
 	dipc_list_for_each (pos, &node->segments->homes) {
 		struct home *home = dipc_container_of(pos, struct home, entry);
 
@@ -360,6 +364,7 @@ void dipc_segments_evict(struct dipc_node *node, unsigned dead)
 			dipc_error("segment 0x%x keeps traces of dead node %u",
 				   (unsigned)home->id, dead);
 	}
+	node->segments->is_evicting = false;
 }
 
 /* ---- attaching ---------------------------------------------------------- */
@@ -502,6 +507,7 @@ static void attach_fiber(void *arg)
 	client->is_attaching = false;
 	if (seg) {
 		client->attaching = seg;
+		client->attaching_readonly = job->flags & SHM_RDONLY;
 		answer.size = dipc_segment_size(seg);
 		fd = dipc_pager_uffd_fd(dipc_segment_pager(seg),
 					job->flags & SHM_RDONLY);
@@ -557,8 +563,9 @@ void dipc_segments_mapped(struct dipc_client *client,
 		dipc_client_reply(client, &answer, NULL, 0);
 		return;
 	}
+	/* read-only or not is what ATTACH checked, not what it says now */
 	answer.status = dipc_space_map(client->space, seg, msg->addr, msg->size,
-				       msg->flags & SHM_RDONLY);
+				       client->attaching_readonly);
 	if (answer.status) {
 		dipc_segments_forget(client);
 	} else {

@@ -11,6 +11,8 @@
 
 #include "runtime/base/log.h"
 
+#define GIVE_BACK_RUN 32u /* pages between two turns of the loop */
+
 #define BACKOFF_MIN    (5 * DIPC_USEC)
 #define BACKOFF_MAX    (160 * DIPC_USEC)
 #define TX_PATIENCE_MS 1000u
@@ -358,6 +360,10 @@ static int segment_give_back(struct dipc_segment *seg)
 			ret = page_give_back(&seg->chunks[c]->page[i]);
 			if (ret)
 				return ret;
+			/* where nothing waits for the wire the loop would not
+			   turn: heartbeats and others are due */
+			if (i % GIVE_BACK_RUN == GIVE_BACK_RUN - 1)
+				dipc_fiber_sleep(DIPC_USEC);
 		}
 	}
 	return segment_flush(seg);

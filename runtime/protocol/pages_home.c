@@ -8,6 +8,8 @@
 
 #include "runtime/base/log.h"
 
+#define EVICT_RUN 1024u /* pages between two turns of the loop */
+
 int dipc_home_create(struct dipc_fabric *f, uint64_t size, uint64_t limit,
 		     struct dipc_home **home_out)
 {
@@ -120,6 +122,8 @@ int dipc_home_evict(struct dipc_home *home, unsigned node)
 		ret = home_evict_page(home, link, page, word, node);
 		if (ret)
 			return ret;
+		if (page % EVICT_RUN == EVICT_RUN - 1)
+			dipc_fiber_sleep(DIPC_USEC); /* let the loop turn */
 	}
 	return 0;
 }
