@@ -204,6 +204,77 @@ static int until_lost(key_t key, const char *path)
 	return 3;
 }
 
+/* A daemon that closes every descriptor does not know of ours. */
+static int closes_all(key_t key)
+{
+	int id, fd, i, round, sem = sem_open_key(key, 1);
+	char *seg = shm_open_key(key, 8192, &id);
+
+	for (round = 0; round < 20; round++) {
+		for (i = 3; i < 1024; i++)
+			close(i);
+		fd = open("/dev/null", O_RDWR);
+		if (sem_step(sem, -1, 0) || sem_step(sem, 1, 0))
+			die("semop after closing all");
+		seg[round * 100]++;
+		if (fcntl(fd, F_GETFD) < 0)
+			die("the library closed what is not its own");
+	}
+	if (attachments(id) != 1)
+		die("nattch is %lu", attachments(id));
+	return 0;
+}
+
+#define SLEEPERS 300
+
+static void *sleeper_main(void *arg)
+{
+	if (sem_step(*(int *)arg, -1, 0))
+		die("P");
+	return NULL;
+}
+
+/* More blocked threads than most programs have do not block the one that
+   would let them go. */
+static int sleepers(key_t key)
+{
+	int i, sem = sem_open_key(key, 0);
+	pthread_t thread[SLEEPERS];
+
+	for (i = 0; i < SLEEPERS; i++)
+		if (pthread_create(&thread[i], NULL, sleeper_main, &sem))
+			die("pthread_create");
+	while (semctl(sem, 0, GETNCNT) != SLEEPERS)
+		usleep(10000);
+	if (sem_step(sem, SLEEPERS, 0))
+		die("V");
+	for (i = 0; i < SLEEPERS; i++)
+		pthread_join(thread[i], NULL);
+	return 0;
+}
+
+/* P with SEM_UNDO blocked, SETALL lets it go, exit gives it back. */
+static int undo_after_setall(key_t key)
+{
+	unsigned short values[1] = {1};
+	int status, sem = sem_open_key(key, 0);
+	pid_t child = fork();
+
+	if (child == 0)
+		_exit(sem_step(sem, -1, SEM_UNDO) ? 1 : 0);
+	while (semctl(sem, 0, GETNCNT) != 1)
+		usleep(10000);
+	if (semctl(sem, 0, SETALL, values))
+		die("SETALL");
+	if (waitpid(child, &status, 0) != child || status)
+		die("child: status 0x%x", status);
+	for (status = 0; status < 500 && semctl(sem, 0, GETVAL) != 1; status++)
+		usleep(10000);
+	if (semctl(sem, 0, GETVAL) != 1)
+		die("the semaphore is %d", semctl(sem, 0, GETVAL));
+	return 0;
+}
+
 static int plain(key_t key)
 {
 	int sem = semget(key, 1, IPC_CREAT | 0600);
@@ -275,6 +346,12 @@ int main(int argc, char **argv)
 		return until_removed(key, argv[3]);
 	if (!strcmp(what, "until_lost") && argc == 4)
 		return until_lost(key, argv[3]);
+	if (!strcmp(what, "closes_all"))
+		return closes_all(key);
+	if (!strcmp(what, "sleepers"))
+		return sleepers(key);
+	if (!strcmp(what, "undo_after_setall"))
+		return undo_after_setall(key);
 	if (!strcmp(what, "plain"))
 		return plain(key);
 	if (!strcmp(what, "touch_for_ever") && argc == 4)

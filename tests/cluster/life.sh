@@ -68,6 +68,22 @@ test_threads() {
 	on 3 "$JOBS/job_life" 0x2004 remove
 }
 
+# Programs as people write them: each had broken something once.
+test_closes_all() {
+	on 1 timeout $((20 * DIPC_TEST_SLOW)) "$JOBS/job_life" 0x200e closes_all
+	on 1 "$JOBS/job_life" 0x200e remove
+}
+
+test_sleepers() {
+	on 2 timeout $((20 * DIPC_TEST_SLOW)) "$JOBS/job_life" 0x200f sleepers
+	on 1 "$JOBS/job_life" 0x200f remove
+}
+
+test_undo_after_setall() {
+	on 2 timeout $((20 * DIPC_TEST_SLOW)) "$JOBS/job_life" 0x2010 undo_after_setall
+	on 1 "$JOBS/job_life" 0x2010 remove
+}
+
 # IPC_RMID on one node ends who waits on another with EIDRM.
 test_removed() {
 	on 1 "$JOBS/job_life" 0x2005 until_removed "$WORK/waits" &
@@ -168,7 +184,7 @@ else
 	summary
 	exit 1
 fi
-for name in ${*:-idle undo_on_kill signal fork threads removed kernel_untouched engine_killed down referee_killed no_dipcd}; do
+for name in ${*:-idle undo_on_kill signal fork threads closes_all sleepers undo_after_setall removed kernel_untouched engine_killed down referee_killed no_dipcd}; do
 	run_case "$name" "test_$name"
 done
 summary
