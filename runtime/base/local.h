@@ -35,6 +35,16 @@
 #define DIPC_SLOT_PAYLOAD (64u * 1024u) /* a SETALL of 32,000 semaphores */
 
 /*
+ * payload_len of a request whose payload lay behind a bad pointer: -EFAULT,
+ * if nothing is wrong that the kernel would have seen before it looked there.
+ */
+#define DIPC_PAYLOAD_FAULT UINT32_MAX
+
+/* semop's timeout_ns */
+#define DIPC_TIMEOUT_NONE UINT64_MAX
+#define DIPC_TIMEOUT_BAD  (UINT64_MAX - 1) /* no time: -EINVAL, but late */
+
+/*
  * Identifiers given to programs: the mark that tells them from the kernel's,
  * the slot's generation, the slot. 31 bits, never negative.
  */
@@ -95,7 +105,7 @@ union dipc_call_args {
 	struct {
 		int32_t id;
 		uint32_t nr;
-		uint64_t timeout_ns; /* UINT64_MAX: none */
+		uint64_t timeout_ns; /* or DIPC_TIMEOUT_* */
 	} semop;
 	struct {
 		int32_t id;

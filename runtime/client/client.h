@@ -101,6 +101,13 @@ struct dipc_slot_call {
 	size_t out_len; /* answer */
 	int64_t type;   /* answer of msgrcv */
 	bool is_interruptible;
+	/*
+	 * IN and OUT came from the program and may be bad. With a bad IN dipcd
+	 * is asked all the same: it knows what else is wrong, and what of it
+	 * the kernel would have seen first.
+	 */
+	bool is_users;
+	bool has_type; /* OUT is a struct msgbuf: the type, then the text */
 };
 
 /* The call's result, or -errno (-ENOLINK: dipcd is gone). */

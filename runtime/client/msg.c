@@ -6,6 +6,8 @@
 #include <sys/ipc.h>
 #include <sys/msg.h>
 
+#include "runtime/client/copy.h"
+
 DIPC_EXPORT int msgget(key_t key, int flags)
 {
 	int use;
@@ -26,15 +28,17 @@ static int64_t msg_send(int id, const void *msgp, size_t size, int flags)
 				   .is_interruptible = true};
 	long type;
 
+	if (dipc_copy_in(&type, msgp, sizeof(type)))
+		return -EFAULT;
 	if (size > DIPC_SLOT_PAYLOAD)
 		return -EINVAL; /* beyond any msgmax */
-	memcpy(&type, msgp, sizeof(type));
 	if (type < 1)
 		return -EINVAL;
 	c.args.msg.id = id;
 	c.args.msg.flags = flags;
 	c.args.msg.type = type;
 	c.args.msg.size = size;
+	c.is_users = true;
 	c.in = (const char *)msgp + sizeof(type);
 	c.in_len = size;
 	return dipc_slot_run(&c);
@@ -55,9 +59,9 @@ static int64_t msg_receive(int id, void *msgp, size_t size, long type,
 			   int flags)
 {
 	struct dipc_slot_call c = {.call = DIPC_CALL_MSGRCV,
-				   .is_interruptible = true};
-	int64_t ret;
-	long got;
+				   .is_interruptible = true,
+				   .is_users = true,
+				   .has_type = true};
 
 	if ((ssize_t)size < 0)
 		return -EINVAL;
@@ -65,14 +69,9 @@ static int64_t msg_receive(int id, void *msgp, size_t size, long type,
 	c.args.msg.flags = flags;
 	c.args.msg.type = type;
 	c.args.msg.size = size;
-	c.out = (char *)msgp + sizeof(got);
+	c.out = msgp;
 	c.out_max = size;
-	ret = dipc_slot_run(&c);
-	if (ret < 0)
-		return ret;
-	got = (long)c.type;
-	memcpy(msgp, &got, sizeof(got));
-	return ret;
+	return dipc_slot_run(&c);
 }
 
 DIPC_EXPORT ssize_t msgrcv(int id, void *msgp, size_t size, long type,
@@ -87,14 +86,14 @@ DIPC_EXPORT ssize_t msgrcv(int id, void *msgp, size_t size, long type,
 	return dipc_posix_ret(msg_receive(id, msgp, size, type, flags));
 }
 
-static int64_t msg_stat(int id, struct msqid_ds *ds)
+static int64_t msg_stat(int id, struct msqid_ds *buf)
 {
+	struct msqid_ds image = {0}, *ds = &image;
 	struct dipc_stat stat = {0};
 	int64_t ret = dipc_ctl(DIPC_CALL_MSGCTL, id, IPC_STAT, &stat);
 
 	if (ret < 0)
 		return ret;
-	memset(ds, 0, sizeof(*ds));
 	ds->msg_perm.__key = stat.key;
 	ds->msg_perm.uid = stat.uid;
 	ds->msg_perm.gid = stat.gid;
@@ -110,16 +109,20 @@ static int64_t msg_stat(int id, struct msqid_ds *ds)
 	ds->msg_qbytes = stat.size;
 	ds->msg_lspid = stat.pid1;
 	ds->msg_lrpid = stat.pid2;
-	return 0;
+	return dipc_copy_out(buf, ds, sizeof(*ds));
 }
 
-static int64_t msg_set(int id, const struct msqid_ds *ds)
+static int64_t msg_set(int id, const struct msqid_ds *buf)
 {
-	struct dipc_stat stat = {.uid = ds->msg_perm.uid,
-				 .gid = ds->msg_perm.gid,
-				 .mode = ds->msg_perm.mode & 0777,
-				 .size = ds->msg_qbytes};
+	struct dipc_stat stat = {0};
+	struct msqid_ds ds;
 
+	if (dipc_copy_in(&ds, buf, sizeof(ds)))
+		return -EFAULT;
+	stat.uid = ds.msg_perm.uid;
+	stat.gid = ds.msg_perm.gid;
+	stat.mode = ds.msg_perm.mode & 0777;
+	stat.size = ds.msg_qbytes;
 	return dipc_ctl(DIPC_CALL_MSGCTL, id, IPC_SET, &stat);
 }
 

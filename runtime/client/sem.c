@@ -6,6 +6,9 @@
 #include <string.h>
 #include <sys/ipc.h>
 #include <sys/sem.h>
+#include <time.h>
+
+#include "runtime/client/copy.h"
 
 union semun {
 	int val;
@@ -32,29 +35,35 @@ DIPC_EXPORT int semget(key_t key, int nsems, int flags)
 		dipc_get(DIPC_CALL_SEMGET, key, (uint64_t)nsems, flags));
 }
 
+static uint64_t timeout_ns(const struct timespec *t)
+{
+	if (t->tv_sec < 0 || t->tv_nsec < 0 || t->tv_nsec >= 1000000000)
+		return DIPC_TIMEOUT_BAD;
+	if (t->tv_sec > 3000000000)
+		return DIPC_TIMEOUT_NONE;
+	return (uint64_t)t->tv_sec * 1000000000u + (uint64_t)t->tv_nsec;
+}
+
 static int64_t sem_op(int id, struct sembuf *ops, size_t nr,
 		      const struct timespec *timeout)
 {
 	struct dipc_slot_call c = {.call = DIPC_CALL_SEMOP,
-				   .is_interruptible = true};
+				   .is_interruptible = true,
+				   .is_users = true};
+	struct timespec t;
 
+	c.args.semop.timeout_ns = DIPC_TIMEOUT_NONE;
+	if (timeout) {
+		if (dipc_copy_in(&t, timeout, sizeof(t)))
+			return -EFAULT;
+		c.args.semop.timeout_ns = timeout_ns(&t);
+	}
 	if (nr == 0)
 		return -EINVAL;
 	if (nr > DIPC_SLOT_PAYLOAD / sizeof(*ops))
 		return -E2BIG;
 	c.args.semop.id = id;
 	c.args.semop.nr = (uint32_t)nr;
-	c.args.semop.timeout_ns = UINT64_MAX;
-	if (timeout) {
-		if (timeout->tv_sec < 0 || timeout->tv_nsec < 0 ||
-		    timeout->tv_nsec >= 1000000000)
-			return -EINVAL;
-		c.args.semop.timeout_ns =
-			timeout->tv_sec > 3000000000
-				? UINT64_MAX
-				: (uint64_t)timeout->tv_sec * 1000000000u +
-					  (uint64_t)timeout->tv_nsec;
-	}
 	c.in = ops;
 	c.in_len = nr * sizeof(*ops);
 	return dipc_slot_run(&c);
@@ -83,14 +92,14 @@ DIPC_EXPORT int semop(int id, struct sembuf *ops, size_t nr)
 	return (int)dipc_posix_ret(sem_op(id, ops, nr, NULL));
 }
 
-static int64_t sem_stat(int id, struct semid_ds *ds)
+static int64_t sem_stat(int id, struct semid_ds *buf)
 {
+	struct semid_ds image = {0}, *ds = &image;
 	struct dipc_stat stat = {0};
 	int64_t ret = dipc_ctl(DIPC_CALL_SEMCTL, id, IPC_STAT, &stat);
 
 	if (ret < 0)
 		return ret;
-	memset(ds, 0, sizeof(*ds));
 	ds->sem_perm.__key = stat.key;
 	ds->sem_perm.uid = stat.uid;
 	ds->sem_perm.gid = stat.gid;
@@ -101,22 +110,26 @@ static int64_t sem_stat(int id, struct semid_ds *ds)
 	ds->sem_otime = stat.time1;
 	ds->sem_ctime = stat.ctime;
 	ds->sem_nsems = stat.size;
-	return 0;
+	return dipc_copy_out(buf, ds, sizeof(*ds));
 }
 
-static int64_t sem_set(int id, const struct semid_ds *ds)
+static int64_t sem_set(int id, const struct semid_ds *buf)
 {
-	struct dipc_stat stat = {.uid = ds->sem_perm.uid,
-				 .gid = ds->sem_perm.gid,
-				 .mode = ds->sem_perm.mode & 0777};
+	struct dipc_stat stat = {0};
+	struct semid_ds ds;
 
+	if (dipc_copy_in(&ds, buf, sizeof(ds)))
+		return -EFAULT;
+	stat.uid = ds.sem_perm.uid;
+	stat.gid = ds.sem_perm.gid;
+	stat.mode = ds.sem_perm.mode & 0777;
 	return dipc_ctl(DIPC_CALL_SEMCTL, id, IPC_SET, &stat);
 }
 
 /* SETALL and GETALL need to know how many there are. */
 static int64_t sem_all(int id, int cmd, unsigned short *array)
 {
-	struct dipc_slot_call c = {.call = DIPC_CALL_SEMCTL};
+	struct dipc_slot_call c = {.call = DIPC_CALL_SEMCTL, .is_users = true};
 	int64_t ret;
 
 	c.args.ctl.id = id;

@@ -14,6 +14,8 @@
 #include <sys/shm.h>
 #include <unistd.h>
 
+#include "runtime/client/copy.h"
+
 #define PAGE_SIZE 4096u /* and SHMLBA */
 
 struct attachment {
@@ -215,14 +217,14 @@ DIPC_EXPORT int shmdt(const void *addr)
 
 /* ---- control ------------------------------------------------------------ */
 
-static int64_t shm_stat(int id, struct shmid_ds *ds)
+static int64_t shm_stat(int id, struct shmid_ds *buf)
 {
+	struct shmid_ds image = {0}, *ds = &image;
 	struct dipc_stat stat = {0};
 	int64_t ret = dipc_ctl(DIPC_CALL_SHMCTL, id, IPC_STAT, &stat);
 
 	if (ret < 0)
 		return ret;
-	memset(ds, 0, sizeof(*ds));
 	ds->shm_perm.__key = stat.key;
 	ds->shm_perm.uid = stat.uid;
 	ds->shm_perm.gid = stat.gid;
@@ -237,15 +239,19 @@ static int64_t shm_stat(int id, struct shmid_ds *ds)
 	ds->shm_cpid = stat.pid1;
 	ds->shm_lpid = stat.pid2;
 	ds->shm_nattch = stat.count;
-	return 0;
+	return dipc_copy_out(buf, ds, sizeof(*ds));
 }
 
-static int64_t shm_set(int id, const struct shmid_ds *ds)
+static int64_t shm_set(int id, const struct shmid_ds *buf)
 {
-	struct dipc_stat stat = {.uid = ds->shm_perm.uid,
-				 .gid = ds->shm_perm.gid,
-				 .mode = ds->shm_perm.mode & 0777};
+	struct dipc_stat stat = {0};
+	struct shmid_ds ds;
 
+	if (dipc_copy_in(&ds, buf, sizeof(ds)))
+		return -EFAULT;
+	stat.uid = ds.shm_perm.uid;
+	stat.gid = ds.shm_perm.gid;
+	stat.mode = ds.shm_perm.mode & 0777;
 	return dipc_ctl(DIPC_CALL_SHMCTL, id, IPC_SET, &stat);
 }
 

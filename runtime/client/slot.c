@@ -14,6 +14,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "runtime/client/copy.h"
 #include "runtime/client/fork.h"
 
 /* A call that dipcd cancelled with its connection is answered soon. */
@@ -148,20 +149,51 @@ static int64_t slot_sleep(struct dipc_slot *s, struct dipc_area *area,
 	return ret;
 }
 
+/* The request's payload; how many bytes, or that they could not be read. */
+static uint32_t slot_fill(const struct dipc_slot_call *call, uint8_t *payload)
+{
+	if (!call->is_users)
+		memcpy(payload, call->in, call->in_len);
+	else if (dipc_copy_in(payload, call->in, call->in_len))
+		return DIPC_PAYLOAD_FAULT;
+	return (uint32_t)call->in_len;
+}
+
+/* To the program, as the kernel does: the type first, the text after it. */
+static int collect_users(const struct dipc_slot_call *call,
+			 const uint8_t *payload, size_t len)
+{
+	const long type = (long)call->type;
+	char *to = call->out;
+	int ret;
+
+	if (call->has_type) {
+		ret = dipc_copy_out(to, &type, sizeof(type));
+		if (ret)
+			return ret;
+		to += sizeof(type);
+	}
+	return dipc_copy_out(to, payload, len);
+}
+
 static int64_t slot_collect(struct dipc_slot_call *call,
 			    const struct dipc_slot *s, const uint8_t *payload)
 {
+	const int64_t result = s->result;
 	size_t len = s->payload_len;
 
 	call->type = s->type;
 	call->out_len = 0;
-	if (s->result < 0 || !call->out)
-		return s->result;
+	if (result < 0)
+		return result;
 	if (len > call->out_max)
 		len = call->out_max;
-	memcpy(call->out, payload, len);
 	call->out_len = len;
-	return s->result;
+	if (call->is_users)
+		return collect_users(call, payload, len) ? -EFAULT : result;
+	if (len)
+		memcpy(call->out, payload, len);
+	return result;
 }
 
 /*
@@ -177,9 +209,8 @@ static int64_t slot_try(struct dipc_slot_call *call)
 
 	s->call = call->call;
 	s->args = call->args;
-	s->payload_len = (uint32_t)call->in_len;
-	if (call->in_len)
-		memcpy(area->payload[slot], call->in, call->in_len);
+	s->payload_len =
+		call->in_len ? slot_fill(call, area->payload[slot]) : 0;
 	atomic_store_explicit(&s->must_cancel, 0, memory_order_relaxed);
 	atomic_store_explicit(&s->state, DIPC_SLOT_POSTED,
 			      memory_order_release);

@@ -97,6 +97,9 @@ void dipc_job_start(struct dipc_client *client, unsigned index)
 	memcpy(&job->args, &slot->args, sizeof(job->args));
 	job->payload = client->area->payload[index];
 	job->payload_len = slot->payload_len;
+	job->has_fault = job->payload_len == DIPC_PAYLOAD_FAULT;
+	if (job->has_fault)
+		job->payload_len = 0;
 	if (job->payload_len > DIPC_SLOT_PAYLOAD)
 		job->payload_len = DIPC_SLOT_PAYLOAD;
 	atomic_store_explicit(&slot->state, DIPC_SLOT_RUNNING,

@@ -15,6 +15,8 @@ struct dipc_job {
 	uint32_t payload_len; /* in: checked; out: bytes of the answer */
 	uint8_t *payload;     /* shared: DIPC_SLOT_PAYLOAD bytes that change
 				 under our hands; copy before checking */
+	bool has_fault;       /* in: the payload could not be read: -EFAULT,
+				 but in the kernel's order of checks */
 	int64_t type;         /* msgrcv's answer */
 	struct dipc_cancel cancel;
 };

@@ -8,6 +8,10 @@ static int64_t job_msgsnd(struct dipc_job *job)
 {
 	uint64_t len = job->args.msg.size;
 
+	if (len > dipc_fabric_super(job->node->fabric)->msgmax)
+		return -EINVAL;
+	if (job->has_fault)
+		return -EFAULT;
 	if (len > job->payload_len)
 		return -EINVAL;
 	return dipc_msg_send(job->node->msgs, job->args.msg.id,

@@ -49,9 +49,12 @@ static int64_t job_semop(struct dipc_job *job)
 		return -EINVAL;
 	if (nr > dipc_fabric_super(job->node->fabric)->semopm)
 		return -E2BIG;
-	if (job->payload_len < nr * sizeof(*ops))
+	if (job->has_fault)
+		return -EFAULT;
+	if (job->payload_len < nr * sizeof(*ops) ||
+	    job->args.semop.timeout_ns == DIPC_TIMEOUT_BAD)
 		return -EINVAL;
-	if (job->args.semop.timeout_ns != UINT64_MAX)
+	if (job->args.semop.timeout_ns != DIPC_TIMEOUT_NONE)
 		deadline = dipc_fabric_now(job->node->fabric) +
 			   job->args.semop.timeout_ns;
 	if (nr > OPS_INLINE) {
@@ -94,6 +97,8 @@ static int64_t sem_setall(struct dipc_job *job)
 	int64_t ret = sem_before_set(job, -1);
 	unsigned short *values;
 
+	if (ret >= 0 && job->has_fault)
+		return -EFAULT;
 	if (ret < 0 || nr == 0)
 		return ret;
 	values = malloc(len);

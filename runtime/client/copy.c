@@ -1,0 +1,96 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "runtime/client/copy.h"
+
+#include <errno.h>
+#include <linux/futex.h>
+#include <linux/mman.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <string.h>
+#include <sys/uio.h>
+
+#include "runtime/client/sys.h"
+
+#define PAGE_SIZE 4096u
+
+/*
+ * rt_sigprocmask reads the new mask before it looks at what to do with it:
+ * with an impossible HOW it is a read of 8 bytes and nothing else.
+ */
+static bool word_is_readable(uintptr_t word)
+{
+	uint64_t value;
+	struct iovec here = {.iov_base = &value, .iov_len = sizeof(value)};
+	struct iovec there = {.iov_base = (void *)word,
+			      .iov_len = sizeof(value)};
+	long ret;
+
+	if (word == 0) /* there a mask is none, not a bad one */
+		return false;
+	ret = dipc_sys4(SYS_rt_sigprocmask, (uintptr_t)-1, word, 0,
+			sizeof(value));
+	if (ret == -EFAULT || ret == -EINVAL)
+		return ret == -EINVAL;
+	/* a filter of system calls answered; if here too, let it be tried */
+	ret = dipc_sys6(SYS_process_vm_readv,
+			(uintptr_t)dipc_sys3(SYS_getpid, 0, 0, 0),
+			(uintptr_t)&here, 1, (uintptr_t)&there, 1, 0);
+	return ret != -EFAULT;
+}
+
+/*
+ * FUTEX_WAKE_OP adds 0 to a word, atomically, and wakes nobody who was not
+ * waiting there. It cannot wait for a page that a userfaultfd serves, so its
+ * "no" is asked again of madvise, which can but is slower.
+ */
+static bool word_is_writable(uintptr_t word)
+{
+	static uint32_t nobody;
+	long ret;
+
+	ret = dipc_sys6(SYS_futex, (uintptr_t)&nobody,
+			FUTEX_WAKE_OP | FUTEX_PRIVATE_FLAG, 0, 0, word,
+			FUTEX_OP(FUTEX_OP_ADD, 0, FUTEX_OP_CMP_LT, 0));
+	if (ret >= 0)
+		return true;
+	return dipc_sys3(SYS_madvise, word & ~(uintptr_t)(PAGE_SIZE - 1),
+			 PAGE_SIZE, MADV_POPULATE_WRITE) == 0;
+}
+
+/* Bytes from ADDR to the end of its page, LEN at most. */
+static size_t chunk_len(uintptr_t addr, size_t len)
+{
+	size_t left = PAGE_SIZE - addr % PAGE_SIZE;
+
+	return len < left ? len : left;
+}
+
+int dipc_copy_in(void *dst, const void *user, size_t len)
+{
+	uintptr_t from = (uintptr_t)user;
+	char *to = dst;
+	size_t n;
+
+	for (; len; len -= n, from += n, to += n) {
+		n = chunk_len(from, len);
+		if (!word_is_readable(from & ~(uintptr_t)7))
+			return -EFAULT;
+		memcpy(to, (const void *)from, n);
+	}
+	return 0;
+}
+
+int dipc_copy_out(void *user, const void *src, size_t len)
+{
+	uintptr_t to = (uintptr_t)user;
+	const char *from = src;
+	size_t n;
+
+	for (; len; len -= n, to += n, from += n) {
+		n = chunk_len(to, len);
+		if (!word_is_writable(to & ~(uintptr_t)3))
+			return -EFAULT;
+		memcpy((void *)to, from, n);
+	}
+	return 0;
+}
