@@ -81,11 +81,13 @@ quick() {
 	part "unit, contract, kernel" 200 ctest --test-dir build \
 		--output-on-failure -L 'unit|contract|kernel'
 	part "cluster on shm" 200 sh tests/cluster/run.sh
+	part "conformance, a few" 60 sh tests/conformance/run.sh quick
 }
 
 everything() {
 	quick
 	part "a cluster's life" 120 sh tests/cluster/life.sh
+	part "conformance" 600 sh tests/conformance/run.sh
 	part "bad input" 120 sh tests/cluster/badinput.sh
 	part "install and link" 120 sh tests/cluster/install.sh
 	part "static checks" 120 sh tests/checks.sh

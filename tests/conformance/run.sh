@@ -1,0 +1,148 @@
+#!/bin/sh
+# SPDX-License-Identifier: BSD-2-Clause
+# Each case on the kernel, on one node and spread over three: the outputs must
+# be the same. On verbs (a small guest) on the kernel and on three nodes.
+#
+#   sh tests/conformance/run.sh [quick | CASE... | THEME...]
+#
+# See tests/support/cluster.sh for the variables. Cases in known-failures are
+# run too: one that passes must leave the list.
+set -u
+# shellcheck source=tests/support/cluster.sh
+. "$(dirname "$0")/../support/cluster.sh"
+PROGRAM=$JOBS/conformance
+KNOWN=$HERE/known-failures
+# so quick that nobody leaves them out; one of each kind
+QUICK="sem_get.create sem_op.wait_and_wake"
+export DIPC_TEST_SLOW
+CONFORMANCE_KEYS=$(printf '0x1d%04x00' $(($$ % 65536)))
+export CONFORMANCE_KEYS
+WORK=$(mktemp -d)
+chmod 755 "$WORK"
+PLACES="1 3"
+[ "$DIPC_TRANSPORT" = verbs ] && PLACES=3
+
+all_down() {
+	for place in $PLACES; do
+		CLUSTER=$WORK/$place
+		cluster_down
+	done
+	rm -rf "$WORK"
+}
+trap all_down EXIT
+trap 'exit 1' INT TERM
+
+# spawn PLACE: what starts an actor there; other users must get in.
+spawn() {
+	[ "$1" = kernel ] && return
+	node=%k
+	[ "$1" = 1 ] && node=1
+	echo "$DIPC run --dir $WORK/$1 --node $node --all-keys --"
+}
+
+# run_at PLACE CASE: all places at once, most of a case is waiting.
+run_at() {
+	CONFORMANCE_SPAWN=$(spawn "$1") \
+		timeout -k 5 $((50 * DIPC_TEST_SLOW)) "$PROGRAM" "$2" \
+		>"$WORK/$2.$1" 2>&1
+	status=$?
+	[ $status -eq 0 ] || echo "(status $status)" >>"$WORK/$2.$1"
+}
+
+# known CASE.PLACE: why it fails, if that is known.
+known() {
+	sed -n "s/^$1[[:space:]]*//p" "$KNOWN"
+}
+
+compare() { # PLACE CASE
+	if [ ! -s "$WORK/$2.kernel" ] || grep -q '^(status' "$WORK/$2.kernel"; then
+		echo "on the kernel:"
+		cat "$WORK/$2.kernel"
+		return 1
+	fi
+	diff -U 100 --label kernel "$WORK/$2.kernel" --label "$1" "$WORK/$2.$1"
+}
+
+judge() { # PLACE CASE
+	reason=$(known "$2.$1")
+	[ -n "$reason" ] || reason=$(known "$2")
+	if compare "$1" "$2" >"$WORK/diff"; then
+		if [ -z "$reason" ]; then
+			passed=$((passed + 1))
+			say "ok $DIPC_TRANSPORT.$2.$1"
+			return
+		fi
+		echo "passes: take it out of known-failures" >"$WORK/diff"
+	elif [ -n "$reason" ]; then
+		say "skip $DIPC_TRANSPORT.$2.$1: known: $reason"
+		[ -n "${VERBOSE:-}" ] && sed 's/^/    /' "$WORK/diff"
+		return
+	fi
+	failed=$((failed + 1))
+	say "FAIL $DIPC_TRANSPORT.$2.$1"
+	sed 's/^/    /' "$WORK/diff"
+}
+
+conformance() { # CASE
+	run_at kernel "$1" &
+	pids=$!
+	for place in $PLACES; do
+		run_at "$place" "$1" &
+		pids="$pids $!"
+	done
+	wait_all $pids
+	for place in $PLACES; do
+		judge "$place" "$1"
+	done
+	rm -f "$WORK/$1".*
+}
+
+nothing_left() {
+	prefix=$(echo "$CONFORMANCE_KEYS" | cut -c 1-8)
+	! ipcs | grep -i "^$prefix"
+	for place in $PLACES; do
+		"$DIPC" ls --dir "$WORK/$place" --json >"$WORK/left"
+		perl -MJSON::PP -e 'local $/; $s = decode_json(<STDIN>);
+			@o = @{$s->{objects}}; print "on the cluster: ", encode_json($_), "\n" for @o;
+			exit(@o > 0)' <"$WORK/left"
+	done
+}
+
+# Equal output proves nothing if the kernel made all of it.
+all_distributed() {
+	for place in $PLACES; do
+		CONFORMANCE_SPAWN=$(spawn "$place") "$PROGRAM" sem_get.everywhere
+		"$DIPC" status --dir "$WORK/$place" --json >"$WORK/status"
+		perl -MJSON::PP -e 'local $/; $s = decode_json(<STDIN>);
+			print "node $_->{node}: no operation\n" for
+				@idle = grep { !$_->{nr_atomics} } @$s;
+			exit(@idle > 0)' <"$WORK/status"
+	done
+}
+
+# cases WORD...: a theme stands for its cases
+cases() {
+	for word in "$@"; do
+		"$PROGRAM" --list | grep -E "^$word(\.|$)" || echo "$word"
+	done
+}
+
+for place in $PLACES; do
+	"$DIPC" up --nodes "$place" --transport "$DIPC_TRANSPORT" \
+		--dir "$WORK/$place" ${CONFORMANCE_UP:-} >"$WORK/up" 2>&1 || {
+		cat "$WORK/up"
+		say "0 passed, 1 failed"
+		exit 1
+	}
+done
+case ${1:-} in
+"") list=$("$PROGRAM" --list) ;;
+quick) list=$QUICK ;;
+*) list=$(cases "$@") ;;
+esac
+for case in $list; do
+	conformance "$case"
+done
+run_case all_distributed all_distributed
+run_case nothing_left nothing_left
+summary
