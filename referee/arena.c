@@ -26,7 +26,8 @@ static const struct {
 	{16384, 4, 35},
 };
 
-#define REST_MIN (4ull << 20) /* bodies and pools together */
+#define SLOTS_MIN 8192u        /* used before any is used again */
+#define REST_MIN  (4ull << 20) /* bodies and pools together */
 
 /* What the referee knows of a slot and nobody else needs. */
 struct slot {
@@ -41,8 +42,12 @@ struct dipc_arena {
 	uint8_t *base;                  /* borrowed */
 	struct dipc_arena_super *super; /* = base */
 	struct slot *slots;             /* owned */
-	struct dipc_list free; /* oldest first: identifiers come back late */
-	uint32_t nr_free;
+	/*
+	 * Slots below super->nr_opened have been used before; those free are
+	 * listed oldest first, so that identifiers come back late.
+	 */
+	struct dipc_list free;
+	uint32_t nr_listed;
 	struct dipc_extents *bodies; /* owned */
 };
 
@@ -114,9 +119,14 @@ int dipc_arena_format(void *base, size_t size,
 		.epoch = 1,
 		.msgmax = config->msgmax,
 		.msgmnb = config->msgmnb,
+		.msgmni = config->msgmni,
 		.semmsl = config->semmsl,
+		.semmns = config->semmns,
 		.semopm = config->semopm,
+		.semmni = config->semmni,
 		.shmmax = config->shmmax,
+		.shmall = config->shmall,
+		.shmmni = config->shmmni,
 	};
 	uint64_t tables_end, old_magic;
 
@@ -140,7 +150,7 @@ int dipc_arena_format(void *base, size_t size,
 int dipc_arena_open(void *base, struct dipc_arena **arena_out)
 {
 	struct dipc_arena *arena = calloc(1, sizeof(*arena));
-	uint32_t i;
+	uint32_t i, nr;
 	int ret = -ENOMEM;
 
 	if (!arena)
@@ -148,8 +158,8 @@ int dipc_arena_open(void *base, struct dipc_arena **arena_out)
 	arena->base = base;
 	arena->super = base;
 	dipc_list_init(&arena->free);
-	arena->nr_free = arena->super->nr_slots;
-	arena->slots = calloc(arena->nr_free, sizeof(*arena->slots));
+	nr = arena->super->nr_slots;
+	arena->slots = calloc(nr, sizeof(*arena->slots));
 	if (!arena->slots)
 		goto err_arena;
 	ret = dipc_extents_create(arena->super->body_off,
@@ -158,11 +168,9 @@ int dipc_arena_open(void *base, struct dipc_arena **arena_out)
 	if (ret)
 		goto err_slots;
 	/* identifiers of an earlier start should mean nothing in this one */
-	for (i = 0; i < arena->nr_free; i++) {
+	for (i = 0; i < nr; i++)
 		arena->slots[i].gen =
 			(uint32_t)(arena->super->generation * 61) & 0xfffff;
-		dipc_list_add_tail(&arena->free, &arena->slots[i].node);
-	}
 	*arena_out = arena;
 	return 0;
 
@@ -284,6 +292,23 @@ static void fill_kind(struct dipc_arena *arena, const struct slot *s,
 	}
 }
 
+/*
+ * As few slots as possible are ever used, so that who walks over all objects
+ * need not walk far, but enough that a slot rests for long: a third of them.
+ */
+static struct slot *slot_take(struct dipc_arena *arena)
+{
+	struct dipc_arena_super *super = arena->super;
+	bool may_open = super->nr_opened < super->nr_slots;
+
+	if (may_open && (super->nr_opened < SLOTS_MIN ||
+			 arena->nr_listed < super->nr_opened / 3))
+		return &arena->slots[super->nr_opened++];
+	arena->nr_listed--;
+	return dipc_container_of(dipc_list_pop(&arena->free), struct slot,
+				 node);
+}
+
 int dipc_arena_new(struct dipc_arena *arena, enum dipc_kind kind, uint64_t size,
 		   const struct dipc_arena_owner *owner, uint32_t *slot_out)
 {
@@ -292,7 +317,7 @@ int dipc_arena_new(struct dipc_arena *arena, enum dipc_kind kind, uint64_t size,
 	struct slot *s;
 	uint32_t slot;
 
-	if (!arena->nr_free)
+	if (!dipc_arena_free_slots(arena))
 		return -ENOSPC;
 	if (kind == DIPC_KIND_SEM) {
 		body_len = sem_body_len(size);
@@ -300,8 +325,7 @@ int dipc_arena_new(struct dipc_arena *arena, enum dipc_kind kind, uint64_t size,
 		if (!body)
 			return -ENOSPC;
 	}
-	s = dipc_container_of(dipc_list_pop(&arena->free), struct slot, node);
-	arena->nr_free--;
+	s = slot_take(arena);
 	slot = (uint32_t)(s - arena->slots);
 	s->is_used = true;
 	s->kind = kind;
@@ -370,7 +394,7 @@ void dipc_arena_free(struct dipc_arena *arena, uint32_t slot)
 	s->kind = DIPC_KIND_NONE;
 	s->gen++;
 	dipc_list_add_tail(&arena->free, &s->node);
-	arena->nr_free++;
+	arena->nr_listed++;
 }
 
 uint64_t dipc_arena_free_bytes(const struct dipc_arena *arena)
@@ -380,5 +404,6 @@ uint64_t dipc_arena_free_bytes(const struct dipc_arena *arena)
 
 uint32_t dipc_arena_free_slots(const struct dipc_arena *arena)
 {
-	return arena->nr_free;
+	return arena->super->nr_slots - (uint32_t)arena->super->nr_opened +
+	       arena->nr_listed;
 }

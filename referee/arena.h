@@ -19,8 +19,10 @@
 struct dipc_arena_format_config {
 	uint32_t nr_slots;
 	uint64_t generation; /* not 0; differs from that of any start before */
-	uint32_t msgmax, msgmnb, semmsl, semopm;
-	uint64_t shmmax;
+	uint32_t msgmax, msgmnb, msgmni;
+	uint32_t semmsl, semmns, semopm, semmni;
+	uint64_t shmmax, shmall;
+	uint32_t shmmni;
 };
 
 /* The smallest arena with NR_SLOTS slots that is of any use. */

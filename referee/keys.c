@@ -8,6 +8,7 @@
 #include <sys/ipc.h>
 
 #include "referee/members.h"
+#include "referee/usage.h"
 #include "runtime/base/log.h"
 
 /* ---- objects ------------------------------------------------------------ */
@@ -22,6 +23,45 @@ static const uint8_t object_next[OBJECT_STATES] = {
 	[OBJECT_GRACE] = 1u << OBJECT_FREE,
 };
 
+/* Is an object in STATE still one for programs? */
+static bool object_counts(enum dipc_kind kind, enum object_state state)
+{
+	switch (state) {
+	case OBJECT_CREATING:
+	case OBJECT_PUBLISHING:
+	case OBJECT_LIVE:
+		return true;
+	case OBJECT_REMOVING:
+	case OBJECT_REMOVED:
+		return kind == DIPC_KIND_SHM;
+	case OBJECT_FREE:
+	case OBJECT_GRACE:
+	case OBJECT_STATES:
+		break;
+	}
+	return false;
+}
+
+static void object_count(struct dipc_keys *k, struct object *obj, uint64_t size)
+{
+	obj->size = size;
+	obj->is_counted = true;
+	dipc_usage_add(dipc_arena_get_super(k->ref->arena), obj->kind,
+		       dipc_object_slot(k, obj), size);
+}
+
+static void object_uncount(struct dipc_keys *k, struct object *obj)
+{
+	struct dipc_arena_super *super = dipc_arena_get_super(k->ref->arena);
+	uint32_t top = (uint32_t)super->usage[obj->kind].top;
+
+	obj->is_counted = false;
+	while (top && !(k->objects[top - 1].is_counted &&
+			k->objects[top - 1].kind == obj->kind))
+		top--;
+	dipc_usage_sub(super, obj->kind, obj->size, top);
+}
+
 void dipc_object_enter(struct dipc_keys *k, struct object *obj,
 		       enum object_state state)
 {
@@ -32,6 +72,8 @@ void dipc_object_enter(struct dipc_keys *k, struct object *obj,
 	assert(object_next[obj->state] & 1u << state);
 	k->nr_in[obj->state]--;
 	k->nr_in[state]++;
+	if (obj->is_counted && !object_counts(obj->kind, state))
+		object_uncount(k, obj);
 	obj->state = state;
 	obj->since = dipc_sched_now(k->ref->sched);
 	if (state == OBJECT_CREATING || state == OBJECT_REMOVED ||
@@ -145,22 +187,10 @@ static int object_publish(struct dipc_keys *k, struct object *obj)
 	return 0;
 }
 
-static int get_check_new(const struct dipc_arena_super *super,
-			 const struct dipc_lookup_get *get)
-{
-	switch ((enum dipc_kind)get->kind) {
-	case DIPC_KIND_SHM:
-		return get->size && get->size <= super->shmmax ? 0 : -EINVAL;
-	case DIPC_KIND_SEM:
-		return get->size ? 0 : -EINVAL;
-	case DIPC_KIND_MSG:
-		return 0;
-	case DIPC_KIND_NONE:
-		break;
-	}
-	return -EINVAL;
-}
-
+/*
+ * -EAGAIN: there is no room, but there will be when what was removed just now
+ * has rested. Fiber.
+ */
 static int get_create(struct dipc_keys *k, unsigned node, uint32_t incarnation,
 		      const struct dipc_lookup_get *get,
 		      struct dipc_lookup_got *got)
@@ -179,19 +209,22 @@ static int get_create(struct dipc_keys *k, unsigned node, uint32_t incarnation,
 	uint32_t slot;
 	int ret;
 
-	ret = get_check_new(dipc_arena_get_super(ref->arena), get);
+	ret = dipc_usage_check(dipc_arena_get_super(ref->arena), kind,
+			       get->size);
 	if (ret)
 		return ret;
 	ret = dipc_arena_new(ref->arena, kind, get->size, &owner, &slot);
 	if (ret)
-		return ret;
+		return ret == -ENOSPC && k->nr_in[OBJECT_GRACE] ? -EAGAIN : ret;
 	obj = &k->objects[slot];
 	obj->kind = kind;
 	obj->node = node;
 	obj->incarnation = incarnation;
+	object_count(k, obj, get->size);
 	if (get->key != IPC_PRIVATE) {
 		ret = key_add(k, obj, get->kind, get->key);
 		if (ret) {
+			object_uncount(k, obj);
 			dipc_arena_free(ref->arena, slot);
 			return ret;
 		}
@@ -215,26 +248,37 @@ int dipc_keys_get(struct dipc_keys *k, unsigned node, uint32_t incarnation,
 {
 	struct dipc_arena_super *super = dipc_arena_get_super(k->ref->arena);
 	bool may_create = get->flags & IPC_CREAT;
+	uint64_t patience = 0;
 	struct object *obj;
 	struct key *key;
+	int ret;
 
 	if (get->kind < DIPC_KIND_SHM || get->kind > DIPC_KIND_MSG)
 		return -EINVAL;
 	/* as the kernel: whether or not the set exists */
 	if (get->kind == DIPC_KIND_SEM && get->size > super->semmsl)
 		return -EINVAL;
-	if (get->key == IPC_PRIVATE)
-		return get_create(k, node, incarnation, get, got);
 	for (;;) {
 		/* an asker that died while it waited must not create */
 		if (k->is_stopping ||
 		    !dipc_members_is_alive(k->ref->members, node, incarnation))
 			return -ENOLINK;
-		key = key_find(k, get->kind, get->key);
-		if (!key && !may_create)
+		key = get->key == IPC_PRIVATE
+			      ? NULL
+			      : key_find(k, get->kind, get->key);
+		if (!key && get->key != IPC_PRIVATE && !may_create)
 			return -ENOENT;
-		if (!key)
-			return get_create(k, node, incarnation, get, got);
+		if (!key) {
+			ret = get_create(k, node, incarnation, get, got);
+			if (ret != -EAGAIN)
+				return ret;
+			if (!patience)
+				patience = dipc_sched_now(k->ref->sched) +
+					   DIPC_KEYS_ROOM_NS;
+			if (dipc_waitq_wait(&k->freed, patience))
+				return -ENOSPC;
+			continue;
+		}
 		obj = &k->objects[key->slot];
 		if (obj->state == OBJECT_LIVE)
 			break;
@@ -344,6 +388,7 @@ int dipc_keys_create(struct dipc_referee *ref, struct dipc_keys **keys_out)
 	for (slot = 0; slot < k->nr_slots; slot++)
 		dipc_waitq_init(&k->objects[slot].created);
 	k->nr_in[OBJECT_FREE] = k->nr_slots;
+	dipc_waitq_init(&k->freed);
 	dipc_reaper_init(k);
 	*keys_out = k;
 	return 0;
@@ -355,6 +400,7 @@ void dipc_keys_stop(struct dipc_keys *k)
 
 	k->is_stopping = true;
 	dipc_timer_cancel(&k->tick);
+	dipc_waitq_wake_all(&k->freed);
 	for (slot = 0; slot < k->nr_slots; slot++)
 		dipc_waitq_wake_all(&k->objects[slot].created);
 }

@@ -14,6 +14,8 @@
 #define DIPC_KEYS_CREATE_NS (10 * DIPC_SEC)
 /* From an object's end to the next one in its memory. */
 #define DIPC_KEYS_GRACE_NS (1 * DIPC_SEC)
+/* Who finds the arena full waits so long for room; it comes with each grace. */
+#define DIPC_KEYS_ROOM_NS (4 * DIPC_SEC)
 
 int dipc_keys_create(struct dipc_referee *ref, struct dipc_keys **keys_out);
 /* Who waits for a creator gets -ENOLINK. */

@@ -32,6 +32,8 @@ struct object {
 	enum dipc_kind kind;
 	unsigned node; /* segments: creator and home */
 	uint32_t incarnation;
+	uint64_t size;   /* bytes, or semaphores */
+	bool is_counted; /* in the arena's usage */
 	uint64_t since;  /* when `state` began, monotonic ns */
 	bool is_busy;    /* a fiber is reaping or freeing it */
 	struct key *key; /* NULL: IPC_PRIVATE, or not found any more */
@@ -55,8 +57,9 @@ struct dipc_keys {
 	struct object *objects;   /* owned; one a slot */
 	uint32_t nr_slots;
 	unsigned nr_in[OBJECT_STATES];
-	struct dipc_timer tick; /* while something waits for its time */
-	bool is_ticking;        /* the timer's fiber runs */
+	struct dipc_waitq freed; /* who waits for the memory of an object */
+	struct dipc_timer tick;  /* while something waits for its time */
+	bool is_ticking;         /* the timer's fiber runs */
 	bool is_stopping;
 };
 

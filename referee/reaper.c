@@ -135,8 +135,12 @@ static void object_free(struct dipc_keys *k, struct object *obj)
 		return;
 	}
 	dipc_object_enter(k, obj, OBJECT_FREE);
+	/* its home looks for it only when this has moved */
+	if (obj->kind == DIPC_KIND_SHM)
+		dipc_arena_node_at(k->ref->arena, obj->node)->homes_freed++;
 	obj->kind = DIPC_KIND_NONE;
 	dipc_arena_free(k->ref->arena, slot);
+	dipc_waitq_wake_all(&k->freed);
 }
 
 /* ---- the tick ----------------------------------------------------------- */
@@ -172,9 +176,11 @@ static void object_tick(struct dipc_keys *k, struct object *obj)
 static void tick_fiber(void *arg)
 {
 	struct dipc_keys *k = arg;
+	const struct dipc_arena_super *super =
+		dipc_arena_get_super(k->ref->arena);
 	uint32_t slot;
 
-	for (slot = 0; slot < k->nr_slots && !k->is_stopping; slot++)
+	for (slot = 0; slot < super->nr_opened && !k->is_stopping; slot++)
 		if (k->objects[slot].state != OBJECT_FREE)
 			object_tick(k, &k->objects[slot]);
 	k->is_ticking = false;

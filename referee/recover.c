@@ -65,7 +65,7 @@ static int recover_lock(struct dipc_referee *ref, uint32_t slot, uint64_t word)
 static void recover_locks(struct dipc_referee *ref, unsigned node,
 			  uint32_t incarnation)
 {
-	uint32_t nr = dipc_arena_get_super(ref->arena)->nr_slots;
+	uint32_t nr = (uint32_t)dipc_arena_get_super(ref->arena)->nr_opened;
 	uint32_t slot;
 	int ret;
 
@@ -110,7 +110,7 @@ static void evict_from(struct dipc_referee *ref, uint32_t slot, unsigned node)
 /* The objects the node's records name; each once. */
 static void recover_waiters(struct dipc_referee *ref, unsigned node)
 {
-	uint32_t nr = dipc_arena_get_super(ref->arena)->nr_slots;
+	uint32_t nr = (uint32_t)dipc_arena_get_super(ref->arena)->nr_opened;
 	bool *is_named = calloc(nr, sizeof(*is_named));
 	uint32_t i, slot;
 

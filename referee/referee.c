@@ -187,9 +187,14 @@ static int arena_make(struct dipc_referee *ref, char *err, size_t size)
 		.generation = (uint64_t)dipc_fabric_wall(ref->fabric),
 		.msgmax = conf->msgmax,
 		.msgmnb = conf->msgmnb,
+		.msgmni = conf->msgmni,
 		.semmsl = conf->semmsl,
+		.semmns = conf->semmns,
 		.semopm = conf->semopm,
+		.semmni = conf->semmni,
 		.shmmax = conf->shmmax,
+		.shmall = conf->shmall,
+		.shmmni = conf->shmmni,
 	};
 	int ret;
 

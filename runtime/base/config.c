@@ -21,7 +21,9 @@
 #define KIB 1024ull
 #define MIB (1024 * KIB)
 #define GIB (1024 * MIB)
-#define TIB (1024 * GIB)
+
+/* the kernel's default of shmmax and shmall */
+#define SHM_NO_LIMIT (UINT64_MAX - (1ull << 24))
 
 enum setting_type {
 	SETTING_STRING,
@@ -70,21 +72,34 @@ static const struct setting settings[] = {
 	 NULL, NULL},
 	{"referee", "arena-size", SETTING_SIZE, AT(arena_size), MIB, 64 * GIB,
 	 128 * MIB, NULL, NULL},
+	/* 68,096 is all that the limits allow; the rest are of objects whose
+	   memory rests before it is used again */
 	{"referee", "nr-objects", SETTING_UNSIGNED, AT(nr_objects), 1, 262144,
-	 8192, NULL, NULL},
+	 98304, NULL, NULL},
 
-	{"limits", "shmmax", SETTING_SIZE, AT(shmmax), 1, 8 * TIB, 64 * GIB,
-	 NULL, NULL},
+	/* no limit, as in the kernel: memory is one */
+	{"limits", "shmmax", SETTING_SIZE, AT(shmmax), 1, SHM_NO_LIMIT,
+	 SHM_NO_LIMIT, NULL, NULL},
+	{"limits", "shmall", SETTING_SIZE, AT(shmall), 1, SHM_NO_LIMIT,
+	 SHM_NO_LIMIT, NULL, NULL},
+	{"limits", "shmmni", SETTING_UNSIGNED, AT(shmmni), 1, 32768, 4096, NULL,
+	 NULL},
 	/* the largest message block is 16 KiB, 64 bytes of it its header */
 	{"limits", "msgmax", SETTING_UNSIGNED, AT(msgmax), 1, 16 * KIB - 64,
 	 8192, NULL, NULL},
 	{"limits", "msgmnb", SETTING_UNSIGNED, AT(msgmnb), 1, INT_MAX, 16384,
 	 NULL, NULL},
+	{"limits", "msgmni", SETTING_UNSIGNED, AT(msgmni), 1, 262144, 32000,
+	 NULL, NULL},
 	{"limits", "semmsl", SETTING_UNSIGNED, AT(semmsl), 1, 32000, 32000,
 	 NULL, NULL},
+	{"limits", "semmns", SETTING_UNSIGNED, AT(semmns), 1, INT_MAX,
+	 1024000000, NULL, NULL},
 	/* the operations of a blocked call fit one message block */
 	{"limits", "semopm", SETTING_UNSIGNED, AT(semopm), 1, 2000, 500, NULL,
 	 NULL},
+	{"limits", "semmni", SETTING_UNSIGNED, AT(semmni), 1, 262144, 32000,
+	 NULL, NULL},
 };
 
 #define NR_SETTINGS (sizeof(settings) / sizeof(settings[0]))

@@ -29,8 +29,11 @@ struct dipc_config {
 	uint64_t arena_size;   /* bytes */
 	unsigned nr_objects;   /* slots */
 	/* [limits] */
-	uint64_t shmmax;
-	unsigned msgmax, msgmnb, semmsl, semopm;
+	uint64_t shmmax; /* bytes */
+	uint64_t shmall; /* pages */
+	unsigned shmmni;
+	unsigned semmsl, semmns, semopm, semmni;
+	unsigned msgmax, msgmnb, msgmni;
 };
 
 /*

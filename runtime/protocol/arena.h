@@ -35,6 +35,16 @@ struct dipc_arena_pool {
 	uint32_t batch;      /* [once] blocks in a batch */
 };
 
+/*
+ * What there is of a kind, for who asks for the whole system's numbers. The
+ * referee's CPU stores each as one 8-byte word; a READ is a hint.
+ */
+struct dipc_arena_usage {
+	uint64_t nr;    /* objects */
+	uint64_t total; /* pages, semaphores; queues: 0 */
+	uint64_t top;   /* no object of the kind is in this slot or above */
+};
+
 struct dipc_arena_super {
 	uint64_t magic;
 	uint32_t version;
@@ -53,6 +63,13 @@ struct dipc_arena_super {
 	uint32_t semopm;
 	uint64_t shmmax;
 	struct dipc_arena_pool pool[DIPC_POOL_CLASSES];
+	uint64_t shmall; /* pages */
+	uint32_t shmmni;
+	uint32_t semmni;
+	uint32_t semmns;
+	uint32_t msgmni;
+	uint64_t nr_opened;               /* slots ever used, as usage is */
+	struct dipc_arena_usage usage[4]; /* by enum dipc_kind */
 };
 
 static_assert(sizeof(struct dipc_arena_super) <= 4096, "arena layout");
@@ -70,7 +87,10 @@ struct dipc_arena_node {
 	uint64_t state;     /* enum dipc_node_state << 32 | incarnation; the
 			       referee writes it, nodes READ it */
 	uint64_t heartbeat; /* [any] the node's, counts up */
-	uint64_t reserved[6];
+	/* the referee's CPU counts segments at home there that it has freed:
+	   only then is it worth the home's while to look */
+	uint64_t homes_freed;
+	uint64_t reserved[5];
 	char address[128]; /* dipc_transport_address, NUL padded */
 	char name[64];     /* host name, for people */
 };

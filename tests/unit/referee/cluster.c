@@ -42,10 +42,15 @@ int cluster_setup(void **state)
 		.arena_size = 64ull << 20,
 		.nr_objects = 64,
 		.shmmax = 1ull << 30,
+		.shmall = 1ull << 20,
+		.shmmni = 4096,
 		.msgmax = 8192,
 		.msgmnb = 16384,
+		.msgmni = 32000,
 		.semmsl = 32000,
+		.semmns = 1024000000,
 		.semopm = 500,
+		.semmni = 32000,
 	};
 	ret = dipc_loop_create(dipc_clock_system(), 0, &c->loop);
 	assert_int_equal(ret, 0);

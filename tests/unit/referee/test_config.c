@@ -65,7 +65,16 @@ static void load__defaults(void **state)
 	assert_string_equal(conf.transport, "shm");
 	assert_non_null(conf.referee_address);
 	assert_int_equal(conf.arena_size, 128ull << 20);
-	assert_int_equal(conf.nr_objects, 8192);
+	assert_int_equal(conf.nr_objects, 98304);
+	assert_true(conf.shmmax == UINT64_MAX - (1ull << 24));
+	assert_true(conf.shmall == UINT64_MAX - (1ull << 24));
+	assert_int_equal(conf.shmmni, 4096);
+	assert_int_equal(conf.semmni, 32000);
+	assert_int_equal(conf.semmns, 1024000000);
+	assert_int_equal(conf.semopm, 500);
+	assert_int_equal(conf.msgmni, 32000);
+	assert_int_equal(conf.msgmnb, 16384);
+	assert_int_equal(conf.msgmax, 8192);
 	assert_int_equal(conf.semmsl, 32000);
 	assert_int_equal(conf.peer_timeout_ms, 1000);
 	assert_true(conf.noreserve_is_dipc);
