@@ -17,7 +17,8 @@
 #include "runtime/base/log.h"
 #include "runtime/node/pager_uffd.h"
 
-#define DRAIN_NS (2 * DIPC_SEC)
+#define DRAIN_NS   (2 * DIPC_SEC)
+#define REAP_SLOTS 16u
 
 /* A segment whose memory is here. */
 struct home {
@@ -25,6 +26,7 @@ struct home {
 	int32_t id;
 	struct dipc_home *memory; /* owned */
 	bool is_known;            /* the referee has published it */
+	uint64_t pass;            /* when it became known */
 };
 
 struct dipc_segments {
@@ -34,7 +36,9 @@ struct dipc_segments {
 	struct dipc_list homes;     /* struct home */
 	/* opened by an attach that has not returned yet; compared only */
 	const struct dipc_segment *newest;
-	bool is_evicting; /* a fiber walks the homes: none may go */
+	uint64_t pass;       /* number of walks over the homes */
+	uint64_t freed_seen; /* by the last whole one */
+	bool is_evicting;    /* a fiber walks the homes: none may go */
 	bool is_drained;
 	struct dipc_waitq drained;
 };
@@ -313,43 +317,85 @@ int dipc_segments_home(struct dipc_node *node, int32_t id, uint64_t size)
 		return ret;
 	}
 	home->is_known = true;
+	home->pass = node->segments->pass;
 	return 0;
 }
 
-/* Is the object of HOME gone from the arena? -errno: cannot say. */
-static int home_is_over(struct dipc_fabric *f, const struct home *home)
+/* How many segments at home here the referee has freed. 0 or -errno. */
+static int homes_freed(struct dipc_node *node, uint64_t *freed_out)
 {
+	struct dipc_fabric *f = node->fabric;
 	uint64_t off =
-		dipc_object_off(dipc_fabric_super(f), dipc_id_slot(home->id));
-	struct dipc_arena_object obj;
-	int ret = dipc_arena_read(f, off, &obj, sizeof(obj));
+		dipc_fabric_super(f)->nodes_off +
+		(uint64_t)dipc_fabric_node(f) * sizeof(struct dipc_arena_node) +
+		offsetof(struct dipc_arena_node, homes_freed);
 
-	if (ret)
-		return ret;
+	return dipc_arena_read(f, off, freed_out, sizeof(*freed_out));
+}
+
+/* Slots that lie together: homes do, as they were made. */
+struct home_window {
+	uint32_t first, nr;
+	uint8_t slots[REAP_SLOTS * DIPC_OBJECT_STRIDE];
+};
+
+/* Is the object of HOME gone from the arena? -errno: cannot say. */
+static int home_is_over(struct dipc_fabric *f, const struct home *home,
+			struct home_window *w)
+{
+	const struct dipc_arena_super *super = dipc_fabric_super(f);
+	uint32_t slot = dipc_id_slot(home->id);
+	struct dipc_arena_object obj;
+	int ret;
+
+	if (slot < w->first || slot - w->first >= w->nr) {
+		w->first = slot;
+		w->nr = super->nr_slots - slot;
+		if (w->nr > REAP_SLOTS)
+			w->nr = REAP_SLOTS;
+		ret = dipc_arena_read(f, dipc_object_off(super, slot), w->slots,
+				      (size_t)w->nr * DIPC_OBJECT_STRIDE);
+		if (ret) {
+			w->nr = 0;
+			return ret;
+		}
+	}
+	memcpy(&obj, w->slots + (size_t)(slot - w->first) * DIPC_OBJECT_STRIDE,
+	       sizeof(obj));
 	return obj.state == 0 || obj.id != home->id;
 }
 
 void dipc_segments_reap(struct dipc_node *node)
 {
-	struct dipc_list *pos = node->segments->homes.next;
+	struct dipc_segments *s = node->segments;
+	struct dipc_list *pos = s->homes.next;
+	struct home_window window = {0};
+	uint64_t freed;
 
+	/* idle nodes must not read thousands of slots a second */
+	if (dipc_list_is_empty(&s->homes) || homes_freed(node, &freed) ||
+	    freed == s->freed_seen)
+		return;
+	s->pass++;
 	/* only this fiber takes homes off the list */
-	while (pos != &node->segments->homes) {
+	while (pos != &s->homes) {
 		struct home *home = dipc_container_of(pos, struct home, entry);
-
 		int ret = 0;
 
-		if (home->is_known)
-			ret = home_is_over(node->fabric, home);
-		if (node->segments->is_evicting)
+		/* one made during this pass: the window may be older */
+		if (home->is_known && home->pass < s->pass)
+			ret = home_is_over(node->fabric, home, &window);
+		if (ret < 0 || s->is_evicting)
 			return; /* next time */
 		pos = pos->next;
-		if (ret <= 0)
+		if (ret == 0)
 			continue;
 		dipc_list_del(&home->entry);
 		dipc_home_destroy(home->memory);
 		free(home);
 	}
+	/* what was freed after that READ has moved the count again */
+	s->freed_seen = freed;
 }
 
 void dipc_segments_evict(struct dipc_node *node, unsigned dead)
