@@ -65,7 +65,7 @@ struct shm_bell {
 };
 
 /* rkey = slot | generation << SHM_SLOT_BITS; generation 0 is never used. */
-#define SHM_SLOT_BITS 12u
+#define SHM_SLOT_BITS 13u
 #define SHM_SLOTS     (1u << SHM_SLOT_BITS)
 
 struct shm_export {
