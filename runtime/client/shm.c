@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "runtime/client/copy.h"
+#include "runtime/client/range.h"
 
 #define PAGE_SIZE 4096u /* and SHMLBA */
 
@@ -100,6 +101,8 @@ static int attach_with(struct attachment *at, int id, const void *wanted,
 {
 	struct dipc_sock_msg q = {
 		.type = DIPC_SOCK_ATTACH, .id = id, .flags = flags};
+	struct dipc_range range = {.id = id, .is_readonly = flags & SHM_RDONLY};
+	static uint32_t last_attach;
 	struct dipc_sock_msg a;
 	char *place;
 	int fd, ret;
@@ -122,6 +125,13 @@ static int attach_with(struct attachment *at, int id, const void *wanted,
 	ret = attach_map(place, at->len, fd, flags, &at->addr);
 	if (ret)
 		goto out_fd;
+	range.start = at->addr;
+	range.len = at->len;
+	range.segment_size = a.size;
+	range.attach = ++last_attach;
+	ret = dipc_range_add(&range);
+	if (ret)
+		goto err_map;
 	q.type = DIPC_SOCK_MAPPED;
 	q.addr = (uintptr_t)at->addr;
 	q.size = at->len;
@@ -131,7 +141,13 @@ static int attach_with(struct attachment *at, int id, const void *wanted,
 	if (ret == 0 && mprotect(at->addr, at->len, attach_protection(flags)))
 		ret = -errno;
 	if (ret)
-		munmap(at->addr, at->len);
+		goto err_range;
+	goto out_fd;
+
+err_range:
+	dipc_range_remove(at->addr, at->len);
+err_map:
+	munmap(at->addr, at->len);
 out_fd:
 	if (fd >= 0)
 		close(fd);
@@ -206,11 +222,14 @@ DIPC_EXPORT int shmdt(const void *addr)
 	at = *link;
 	if (at)
 		*link = at->next;
+	if (at) {
+		/* dipcd learns of it from the kernel, as of any munmap */
+		munmap(at->addr, at->len);
+		dipc_range_remove(at->addr, at->len);
+	}
 	dipc_conn_unlock();
 	if (!at)
 		return dipc_real()->shmdt(addr);
-	/* dipcd learns of it from the kernel, as of any other munmap */
-	munmap(at->addr, at->len);
 	free(at);
 	return 0;
 }
