@@ -15,6 +15,8 @@
 #include <string.h>
 #include <strings.h>
 
+#include "runtime/base/sys.h"
+
 /* libinih cuts longer lines in two without a word: the reader refuses them. */
 #define LINE_MAX_LEN 198
 
@@ -110,7 +112,10 @@ struct parse {
 	int line;
 	char msg[192]; /* what is wrong with the first bad line */
 	int bad_line;
-	FILE *file;
+	int fd;
+	int error;      /* of reading */
+	size_t at, end; /* of what was read ahead */
+	char ahead[1024];
 };
 
 static_assert(NR_SETTINGS <= 32, "parse.seen");
@@ -320,6 +325,28 @@ bad:
 	return 0;
 }
 
+/* Like fgets(); an end that is an error leaves it in p->error. */
+static char *read_raw(struct parse *p, char *str, size_t num)
+{
+	size_t len = 0;
+	ssize_t n;
+
+	while (len + 1 < num && (len == 0 || str[len - 1] != '\n')) {
+		if (p->at == p->end) {
+			n = dipc_sys_read(p->fd, p->ahead, sizeof(p->ahead));
+			if (n <= 0) {
+				p->error = (int)n;
+				break;
+			}
+			p->at = 0;
+			p->end = (size_t)n;
+		}
+		str[len++] = p->ahead[p->at++];
+	}
+	str[len] = '\0';
+	return len ? str : NULL;
+}
+
 /*
  * Like fgets(), without the blanks that would make libinih take the line for a
  * continuation of the one before.
@@ -329,7 +356,7 @@ static char *read_line(char *str, int num, void *stream)
 	struct parse *p = stream;
 	size_t len, skip;
 
-	if (!fgets(str, num, p->file))
+	if (!read_raw(p, str, (size_t)num))
 		return NULL;
 	p->line++;
 	len = strlen(str);
@@ -378,20 +405,17 @@ static int config_parse(const char *path, struct dipc_config *conf, char *err,
 	struct parse p = {.conf = conf};
 	int line;
 
-	p.file = fopen(path, "re");
-	if (!p.file) {
-		int ret = -errno;
-
-		snprintf(err, size, "%s: %s", path, strerror(-ret));
-		return ret;
+	p.fd = dipc_sys_open(path, O_RDONLY | O_CLOEXEC);
+	if (p.fd < 0) {
+		snprintf(err, size, "%s: %s", path, strerror(-p.fd));
+		return p.fd;
 	}
 	line = ini_parse_stream(read_line, &p, on_setting, &p);
-	if (!p.bad_line && ferror(p.file)) {
-		fclose(p.file);
+	dipc_sys_close(p.fd);
+	if (!p.bad_line && p.error) {
 		snprintf(err, size, "%s: cannot be read", path);
 		return -EIO;
 	}
-	fclose(p.file);
 	if (!p.bad_line && line == 0)
 		return 0;
 	/* libinih's own complaint may be about an earlier line than ours */

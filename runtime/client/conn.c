@@ -20,11 +20,11 @@
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <sys/un.h>
 #include <unistd.h>
 
 #include "runtime/base/config.h"
+#include "runtime/base/sys.h"
 #include "runtime/client/fork.h"
 
 #ifndef USERFAULTFD_IOC_NEW
@@ -62,16 +62,18 @@ static bool has_faults;
 
 static int own_fd_set(struct own_fd *own, int fd)
 {
-	int high = fcntl(fd, F_DUPFD_CLOEXEC, FD_FLOOR);
+	int high = dipc_sys_fcntl(fd, F_DUPFD_CLOEXEC, FD_FLOOR);
 	struct stat st;
+	int ret;
 
 	if (high >= 0) {
-		close(fd);
+		dipc_sys_close(fd);
 		fd = high;
 	}
-	if (fstat(fd, &st)) {
-		close(fd);
-		return -errno;
+	ret = dipc_sys_fstat(fd, &st);
+	if (ret) {
+		dipc_sys_close(fd);
+		return ret;
 	}
 	own->fd = fd;
 	own->dev = st.st_dev;
@@ -84,14 +86,14 @@ static bool own_fd_is_ours(const struct own_fd *own)
 {
 	struct stat st;
 
-	return own->fd >= 0 && fstat(own->fd, &st) == 0 &&
+	return own->fd >= 0 && dipc_sys_fstat(own->fd, &st) == 0 &&
 	       st.st_dev == own->dev && st.st_ino == own->ino;
 }
 
 static void own_fd_close(struct own_fd *own)
 {
 	if (own_fd_is_ours(own))
-		close(own->fd);
+		dipc_sys_close(own->fd);
 	own->fd = -1;
 }
 
@@ -110,7 +112,7 @@ void dipc_conn_complain(const char *what)
 	if (i < 8)
 		said[i] = what;
 	n = snprintf(line, sizeof(line), "libdipc-rdma: %s\n", what);
-	if (n > 0 && write(STDERR_FILENO, line, (size_t)n) < 0) {
+	if (n > 0 && dipc_sys_write(STDERR_FILENO, line, (size_t)n) < 0) {
 		/* nowhere to say it */
 	}
 }
@@ -139,8 +141,8 @@ static int sock_send(const struct dipc_sock_msg *msg, int fd)
 		memcpy(CMSG_DATA(cm), &fd, sizeof(fd));
 	}
 	do {
-		n = sendmsg(sock.fd, &mh, MSG_NOSIGNAL);
-	} while (n < 0 && errno == EINTR);
+		n = dipc_sys_sendmsg(sock.fd, &mh, MSG_NOSIGNAL);
+	} while (n == -EINTR);
 	return n < 0 ? -ENOLINK : 0;
 }
 
@@ -161,8 +163,8 @@ static int sock_receive(struct dipc_sock_msg *msg, int *fds)
 	ssize_t n;
 
 	do {
-		n = recvmsg(sock.fd, &mh, MSG_CMSG_CLOEXEC);
-	} while (n < 0 && errno == EINTR);
+		n = dipc_sys_recvmsg(sock.fd, &mh, MSG_CMSG_CLOEXEC);
+	} while (n == -EINTR);
 	if (n != sizeof(*msg))
 		return -ENOLINK;
 	cm = CMSG_FIRSTHDR(&mh);
@@ -178,7 +180,7 @@ static void close_all(const int *fds, int nr)
 	int i;
 
 	for (i = 0; i < nr; i++)
-		close(fds[i]);
+		dipc_sys_close(fds[i]);
 }
 
 int dipc_conn_ask(const struct dipc_sock_msg *question, int fd_in,
@@ -202,7 +204,7 @@ int dipc_conn_ask(const struct dipc_sock_msg *question, int fd_in,
 	}
 	if (nr < 0) {
 		/* a late answer must not be taken for the next question's */
-		shutdown(sock.fd, SHUT_RDWR);
+		dipc_sys_shutdown(sock.fd, SHUT_RDWR);
 		return nr;
 	}
 	if (fd_out) {
@@ -244,15 +246,17 @@ static int socket_path(struct sockaddr_un *addr)
 
 static int hello_map(const int *fds)
 {
-	void *area = mmap(NULL, sizeof(struct dipc_area),
-			  PROT_READ | PROT_WRITE, MAP_SHARED, fds[0], 0);
-	void *page = mmap(NULL, 4096, PROT_READ, MAP_SHARED, fds[1], 0);
+	void *area =
+		dipc_sys_mmap(NULL, sizeof(struct dipc_area),
+			      PROT_READ | PROT_WRITE, MAP_SHARED, fds[0], 0);
+	void *page =
+		dipc_sys_mmap(NULL, 4096, PROT_READ, MAP_SHARED, fds[1], 0);
 
-	if (area == MAP_FAILED || page == MAP_FAILED)
+	if (dipc_sys_mmap_error(area) || dipc_sys_mmap_error(page))
 		return -ENOMEM;
 	/* a fork must not share the slots; the child makes its own connection
 	 */
-	madvise(area, sizeof(struct dipc_area), MADV_DONTFORK);
+	dipc_sys_madvise(area, sizeof(struct dipc_area), MADV_DONTFORK);
 	conn.area = area;
 	conn.engine = page;
 	return 0;
@@ -279,8 +283,8 @@ static int hello(void)
 	ret = hello_map(fds);
 	if (ret)
 		goto err_fds;
-	close(fds[0]);
-	close(fds[1]);
+	dipc_sys_close(fds[0]);
+	dipc_sys_close(fds[1]);
 	ret = own_fd_set(&bell, fds[2]);
 	if (nr > 3 && own_fd_set(&uffd_dev, fds[3]))
 		uffd_dev.fd = -1;
@@ -305,20 +309,21 @@ static enum conn_state conn_decide(void)
 	ret = socket_path(&addr);
 	if (ret)
 		goto err_none;
-	fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+	fd = dipc_sys_socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
 	if (fd < 0)
 		goto err_broken;
 	ret = own_fd_set(&sock, fd);
 	if (ret)
 		goto err_broken;
-	if (connect(sock.fd, (struct sockaddr *)&addr, sizeof(addr))) {
-		ret = errno;
+	ret = dipc_sys_connect(sock.fd, &addr, sizeof(addr));
+	if (ret) {
 		own_fd_close(&sock);
-		if (ret == ENOENT)
+		if (ret == -ENOENT)
 			goto err_none;
 		goto err_broken;
 	}
-	setsockopt(sock.fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit));
+	dipc_sys_setsockopt(sock.fd, SOL_SOCKET, SO_RCVTIMEO, &limit,
+			    sizeof(limit));
 	if (hello() == 0) {
 		was_dipc = true;
 		return CONN_DIPC;
@@ -429,7 +434,8 @@ void dipc_conn_ring(void)
 	if (!atomic_load_explicit(&conn.engine->is_asleep,
 				  memory_order_relaxed))
 		return;
-	if (own_fd_is_ours(&bell) && write(bell.fd, &one, sizeof(one)) < 0) {
+	if (own_fd_is_ours(&bell) &&
+	    dipc_sys_write(bell.fd, &one, sizeof(one)) < 0) {
 		/* full means it is rung already */
 	}
 }
@@ -440,7 +446,7 @@ bool dipc_conn_is_alive(void)
 
 	if (!own_fd_is_ours(&sock))
 		return false;
-	return poll(&p, 1, 0) == 0 ||
+	return dipc_sys_poll(&p, 1, 0) == 0 ||
 	       !(p.revents & (POLLRDHUP | POLLHUP | POLLERR));
 }
 
@@ -451,11 +457,12 @@ static int faults_open(void)
 	int fd = -1;
 
 	if (own_fd_is_ours(&uffd_dev))
-		fd = ioctl(uffd_dev.fd, USERFAULTFD_IOC_NEW,
-			   O_CLOEXEC | O_NONBLOCK);
+		fd = dipc_sys_ioctl(uffd_dev.fd, USERFAULTFD_IOC_NEW,
+				    O_CLOEXEC | O_NONBLOCK);
 	if (fd < 0)
-		fd = (int)syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK);
-	return fd < 0 ? -errno : fd;
+		fd = (int)dipc_sys3(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK, 0,
+				    0);
+	return fd;
 }
 
 int dipc_conn_need_faults(void)
@@ -473,7 +480,7 @@ int dipc_conn_need_faults(void)
 		return fd;
 	}
 	ret = dipc_conn_ask(&q, fd, &a, NULL);
-	close(fd);
+	dipc_sys_close(fd);
 	if (ret == 0)
 		ret = a.status;
 	has_faults = ret == 0;

@@ -3,13 +3,12 @@
 
 #include <errno.h>
 #include <linux/futex.h>
-#include <linux/mman.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <string.h>
 #include <sys/uio.h>
 
-#include "runtime/client/sys.h"
+#include "runtime/base/sys.h"
 
 #define PAGE_SIZE 4096u
 

@@ -4,21 +4,15 @@
 #include <errno.h>
 #include <linux/futex.h>
 #include <stddef.h>
-#include <sys/syscall.h>
-#include <unistd.h>
+
+#include "runtime/base/sys.h"
 
 /* The kernel's, shared: by the page of the mapped file. */
 static int64_t kernel_futex(_Atomic uint32_t *word, int op, uint32_t val,
 			    const struct timespec *deadline)
 {
-	int saved = errno;
-	long ret = syscall(SYS_futex, word, op, val, deadline, NULL,
-			   FUTEX_BITSET_MATCH_ANY);
-
-	if (ret < 0)
-		ret = -errno;
-	errno = saved;
-	return ret;
+	return dipc_sys_futex(word, op, val, deadline, NULL,
+			      FUTEX_BITSET_MATCH_ANY);
 }
 
 int dipc_futex_wait(_Atomic uint32_t *word, uint32_t expected, clockid_t clock,

@@ -1,12 +1,10 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "runtime/client/futex.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/syscall.h>
-#include <unistd.h>
+
+#include "runtime/base/sys.h"
 
 /* An owner: the thread's id, and when it started, in clock ticks. */
 #define OWNER_TID_BITS 22u
@@ -22,11 +20,11 @@ static uint64_t thread_start(uint32_t tid)
 	int fd;
 
 	snprintf(path, sizeof(path), "/proc/%u/stat", tid);
-	fd = open(path, O_RDONLY | O_CLOEXEC);
+	fd = dipc_sys_open(path, O_RDONLY | O_CLOEXEC);
 	if (fd < 0)
 		return 0;
-	n = read(fd, text, sizeof(text) - 1);
-	close(fd);
+	n = dipc_sys_read(fd, text, sizeof(text) - 1);
+	dipc_sys_close(fd);
 	if (n <= 0)
 		return 0;
 	text[n] = '\0';
@@ -43,19 +41,15 @@ static uint64_t thread_start(uint32_t tid)
 
 uint64_t dipc_owner_self(void)
 {
-	int saved = errno;
-	uint32_t tid = (uint32_t)syscall(SYS_gettid);
+	uint32_t tid = (uint32_t)dipc_sys_gettid();
 	uint64_t start = thread_start(tid);
 
-	errno = saved;
 	return start << OWNER_TID_BITS | tid;
 }
 
 int dipc_owner_is_alive(uint64_t owner)
 {
-	int saved = errno;
 	uint64_t start = thread_start(OWNER_TID(owner));
 
-	errno = saved;
 	return start && start == owner >> OWNER_TID_BITS;
 }

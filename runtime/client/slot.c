@@ -10,10 +10,9 @@
 #include <linux/futex.h>
 #include <sched.h>
 #include <string.h>
-#include <sys/syscall.h>
 #include <time.h>
-#include <unistd.h>
 
+#include "runtime/base/sys.h"
 #include "runtime/client/copy.h"
 #include "runtime/client/fork.h"
 
@@ -118,6 +117,7 @@ static int64_t slot_sleep(struct dipc_slot *s, struct dipc_area *area,
 	const struct timespec second = {.tv_sec = 1};
 	unsigned patience = CLOSED_PATIENCE_S;
 	int64_t ret = 0;
+	long woken;
 
 	atomic_store_explicit(&s->is_waiting, 1, memory_order_seq_cst);
 	for (;;) {
@@ -126,18 +126,19 @@ static int64_t slot_sleep(struct dipc_slot *s, struct dipc_area *area,
 
 		if (state == DIPC_SLOT_DONE)
 			break;
-		if (syscall(SYS_futex, &s->state, FUTEX_WAIT, state, &second,
-			    NULL, 0) == 0)
+		woken = dipc_sys_futex(&s->state, FUTEX_WAIT, state, &second,
+				       NULL, 0);
+		if (woken == 0)
 			continue;
-		if (errno == EINTR && is_interruptible) {
+		if (woken == -EINTR && is_interruptible) {
 			atomic_store_explicit(&s->must_cancel, 1,
 					      memory_order_relaxed);
 			slot_post(area, slot);
-		} else if (errno == ETIMEDOUT && state == DIPC_SLOT_POSTED &&
+		} else if (woken == -ETIMEDOUT && state == DIPC_SLOT_POSTED &&
 			   dipc_area_is_closed(area)) {
 			ret = SLOT_LOST; /* posted too late to be seen */
 			break;
-		} else if (errno == ETIMEDOUT &&
+		} else if (woken == -ETIMEDOUT &&
 			   (dipc_area_is_closed(area)
 				    ? --patience == 0
 				    : !dipc_conn_is_alive())) {
@@ -230,7 +231,6 @@ static int64_t slot_try(struct dipc_slot_call *call)
 
 int64_t dipc_slot_run(struct dipc_slot_call *call)
 {
-	int saved = errno;
 	int64_t ret;
 	int use;
 
@@ -242,6 +242,5 @@ int64_t dipc_slot_run(struct dipc_slot_call *call)
 		use = dipc_conn_use();
 		ret = use > 0 ? slot_try(call) : -ENOLINK;
 	}
-	errno = saved;
 	return ret;
 }
