@@ -231,7 +231,8 @@ static int64_t ctl_remove(struct dipc_job *job, enum dipc_kind kind)
 		return ret;
 	if (obj.state & DIPC_OBJECT_REMOVED)
 		return 0; /* again, while attached: as the kernel has it */
-	return dipc_lookup_remove(job->node->lookup, job->args.ctl.id);
+	ret = dipc_lookup_remove(job->node->lookup, job->args.ctl.id);
+	return ret == -EIDRM ? -EINVAL : ret; /* another was faster */
 }
 
 int64_t dipc_job_ctl(struct dipc_job *job, enum dipc_kind kind)

@@ -18,7 +18,7 @@
 #include <stdint.h>
 
 #define DIPC_ARENA_MAGIC   0x414e455241435049ull /* "IPCARENA" */
-#define DIPC_ARENA_VERSION 1u
+#define DIPC_ARENA_VERSION 2u
 
 #define DIPC_NODES_MAX        40u /* ids 1..40; 0 is the referee */
 #define DIPC_WAITERS_PER_NODE 1024u
@@ -172,11 +172,13 @@ struct dipc_arena_msg {
 	uint32_t first_len; /* [lock] bytes of text of `first`, so that one
 			       READ of the right length brings it */
 	uint32_t snd_min;   /* [lock] no blocked sender has less text */
-	int64_t first_type; /* [lock] of `first` */
+	uint32_t snd_max;   /* [lock] nor more */
+	uint32_t reserved;
+	int64_t first_type;          /* [lock] of `first` */
 	struct dipc_arena_wish wish; /* [lock] of rcv_first */
 };
 
-static_assert(sizeof(struct dipc_arena_msg) == 144, "arena layout");
+static_assert(sizeof(struct dipc_arena_msg) == 152, "arena layout");
 
 /*
  * state: [atomic] REMOVED | kind << 32 | generation. The referee sets it when

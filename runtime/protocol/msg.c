@@ -43,7 +43,14 @@ struct call {
 	/* blocking */
 	struct dipc_waiter w;
 	bool has_record;
+	bool has_slept;
 };
+
+/* A removed queue is as one that never was, to whoever did not block on it. */
+static int call_errno(const struct call *c, int ret)
+{
+	return ret == -EIDRM && !c->has_slept ? -EINVAL : ret;
+}
 
 int dipc_msgs_create(struct dipc_fabric *f, struct dipc_waiters *ws,
 		     struct dipc_msgs **msgs_out)
@@ -114,6 +121,7 @@ static int call_sleep(struct call *c, bool is_receiver, int32_t *result_out)
 	int ret;
 
 	c->has_record = false;
+	c->has_slept = true;
 	ret = dipc_waiter_sleep(&c->w, DIPC_NEVER, c->cancel, result_out);
 	if (ret == -EINTR) {
 		ret = dipc_msg_withdraw(c->msgs, c->id, &c->w, is_receiver);
@@ -263,7 +271,7 @@ int dipc_msg_send(struct dipc_msgs *msgs, int32_t id,
 	/* out of reach: the queue may have it */
 	if (ret && ret != -ENOLINK)
 		dipc_pool_put(msgs->pool, c.block.off);
-	return ret;
+	return call_errno(&c, ret);
 }
 
 /* ---- receiving ---------------------------------------------------------- */
@@ -391,6 +399,50 @@ out_unlock:
 	return dipc_msg_hold_finish(&h) ? -ENOLINK : ret;
 }
 
+/* MSG_COPY: the message at a place in line, which stays. */
+static int copy_try(struct call *c)
+{
+	struct dipc_link *link = dipc_fabric_arena(c->msgs->fabric);
+	const struct dipc_arena_message *head;
+	struct msg_found found;
+	struct msg_hold h;
+	struct dipc_tx tx;
+	int ret;
+
+	ret = dipc_msg_hold_lock(&h, c->msgs->fabric, c->id, NULL);
+	if (ret)
+		return ret;
+	ret = dipc_object_allows(&h.obj, c->cred, DIPC_WANT_READ);
+	if (ret)
+		goto out_unlock;
+	ret = dipc_msg_find_nth(&h, c->type, &found);
+	if (ret <= 0) {
+		ret = ret ? ret : -ENOMSG;
+		goto out_unlock;
+	}
+	/* msgrcv's own E2BIG; with MSG_NOERROR copy_msg() says EINVAL */
+	ret = -E2BIG;
+	if (found.len > c->wish.room)
+		goto out_unlock;
+	ret = -EINVAL;
+	if (found.len > c->max)
+		goto out_unlock;
+	ret = dipc_tx_begin(&tx, link, MSG_HEAD + found.len);
+	if (ret)
+		goto out_unlock;
+	head = dipc_tx_read(&tx, dipc_tx_at(link, found.off),
+			    MSG_HEAD + found.len);
+	ret = dipc_tx_run(&tx);
+	if (ret == 0 && head->len != found.len)
+		ret = dipc_msg_damaged(&h, found.off);
+	if (ret == 0)
+		receive_copy(c, head, found.len);
+	dipc_tx_end(&tx);
+
+out_unlock:
+	return dipc_msg_hold_finish(&h) ? -ENOLINK : ret;
+}
+
 /* The message at OFF was handed to us: it is in no queue. */
 static int receive_delivered(struct call *c, uint64_t off)
 {
@@ -453,6 +505,7 @@ int64_t dipc_msg_receive(struct dipc_msgs *msgs, int32_t id,
 		.cancel = cancel,
 		.flags = flags,
 		.room = text,
+		.type = type, /* MSG_COPY: which one */
 		.max = len,
 		.wish = {.type = type,
 			 .flags = (uint32_t)(flags & MSG_EXCEPT),
@@ -462,16 +515,16 @@ int64_t dipc_msg_receive(struct dipc_msgs *msgs, int32_t id,
 
 	if ((int64_t)len < 0)
 		return -EINVAL;
-	if (flags & MSG_COPY) /* as a kernel without CHECKPOINT_RESTORE */
-		return (flags & MSG_EXCEPT) || !(flags & IPC_NOWAIT) ? -EINVAL
-								     : -ENOSYS;
+	if ((flags & MSG_COPY) &&
+	    ((flags & MSG_EXCEPT) || !(flags & IPC_NOWAIT)))
+		return -EINVAL;
 	if (flags & MSG_NOERROR)
 		c.wish.room = UINT32_MAX;
-	ret = receive_run(&c);
+	ret = flags & MSG_COPY ? copy_try(&c) : receive_run(&c);
 	if (c.has_record)
 		dipc_waiter_put(&c.w);
 	if (ret)
-		return ret;
+		return call_errno(&c, ret);
 	*type_out = c.type;
 	return c.got;
 }

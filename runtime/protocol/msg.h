@@ -15,15 +15,14 @@ void dipc_msgs_destroy(struct dipc_msgs *msgs);
 int dipc_msgs_flush(struct dipc_msgs *msgs);
 
 /*
- * msgsnd. FLAGS: IPC_NOWAIT. 0, or -EACCES -EAGAIN -EIDRM -EINTR -EINVAL
- * -ENOMEM -ENOLINK.
+ * msgsnd. FLAGS: IPC_NOWAIT. 0, or -EACCES -EAGAIN -EIDRM (removed while this
+ * call was blocked) -EINTR -EINVAL -ENOMEM -ENOLINK.
  */
 int dipc_msg_send(struct dipc_msgs *msgs, int32_t id,
 		  const struct dipc_cred *cred, int64_t type, const void *text,
 		  size_t len, int flags, struct dipc_cancel *cancel);
 /*
- * msgrcv with all of Linux's types and flags but MSG_COPY (-ENOSYS). Length of
- * the text put into TEXT (room for LEN), type in *TYPE_OUT; or -E2BIG -EACCES
+ * msgrcv with all of Linux's types and flags. Length of the text put into TEXT (room for LEN), type in *TYPE_OUT; or -E2BIG -EACCES
  * -EIDRM -EINTR -EINVAL -ENOMSG -ENOLINK.
  */
 int64_t dipc_msg_receive(struct dipc_msgs *msgs, int32_t id,

@@ -171,19 +171,38 @@ bool dipc_msg_matches(int64_t type, const struct msg_wish *wish)
 
 /* ---- the list of messages ----------------------------------------------- */
 
+static void find_first(const struct msg_hold *h, struct msg_found *at)
+{
+	const struct dipc_arena_msg *q = &h->obj.msg;
+
+	*at = (struct msg_found){
+		.off = q->first, .type = q->first_type, .len = q->first_len};
+}
+
+/* AT, whose header is READ for it, becomes the message behind it. */
+static int find_next(struct msg_hold *h, struct msg_found *at)
+{
+	struct dipc_arena_message head;
+
+	if (dipc_msg_hold_read(h, at->off, &head, MSG_HEAD))
+		return h->status;
+	at->prev = at->off;
+	at->off = head.next;
+	at->type = head.next_type;
+	at->len = head.next_len;
+	return 0;
+}
+
 int dipc_msg_find(struct msg_hold *h, const struct msg_wish *wish,
 		  struct msg_found *found_out)
 {
-	const struct dipc_arena_msg *q = &h->obj.msg;
+	uint32_t i, nr = h->obj.msg.qnum; /* bounds the walk, in any case */
 	struct msg_wish left = *wish;
-	struct dipc_arena_message head;
-	struct msg_found at = {
-		.off = q->first, .type = q->first_type, .len = q->first_len};
-	uint32_t i;
+	struct msg_found at;
 	int ret = 0;
 
-	/* qnum bounds the walk, whatever is in the arena */
-	for (i = 0; i < q->qnum && at.off; i++) {
+	find_first(h, &at);
+	for (i = 0; i < nr && at.off; i++) {
 		if (dipc_msg_matches(at.type, &left)) {
 			*found_out = at;
 			ret = 1;
@@ -192,16 +211,27 @@ int dipc_msg_find(struct msg_hold *h, const struct msg_wish *wish,
 			/* only a lower type is better; of equals the first */
 			left.type = 1 - at.type;
 		}
-		if (i + 1 == q->qnum)
+		if (i + 1 == nr)
 			break;
-		if (dipc_msg_hold_read(h, at.off, &head, MSG_HEAD))
+		if (find_next(h, &at))
 			return h->status;
-		at.prev = at.off;
-		at.off = head.next;
-		at.type = head.next_type;
-		at.len = head.next_len;
 	}
 	return ret;
+}
+
+int dipc_msg_find_nth(struct msg_hold *h, int64_t index,
+		      struct msg_found *found_out)
+{
+	struct msg_found at;
+
+	if (index < 0 || index >= (int64_t)h->obj.msg.qnum)
+		return 0;
+	find_first(h, &at);
+	for (; index && at.off; index--)
+		if (find_next(h, &at))
+			return h->status;
+	*found_out = at;
+	return at.off != 0;
 }
 
 /* Let PREV (0: the object) lead to OFF. */

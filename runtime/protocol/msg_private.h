@@ -99,6 +99,9 @@ bool dipc_msg_matches(int64_t type, const struct msg_wish *wish);
  */
 int dipc_msg_find(struct msg_hold *h, const struct msg_wish *wish,
 		  struct msg_found *found_out);
+/* The message at place INDEX, from 0. Fiber. 1, 0, or the hold's status. */
+int dipc_msg_find_nth(struct msg_hold *h, int64_t index,
+		      struct msg_found *found_out);
 /* Append the message at OFF, written already; its `next` is 0. */
 void dipc_msg_append(struct msg_hold *h, uint64_t off, int64_t type,
 		     uint32_t len);
@@ -125,7 +128,8 @@ void dipc_msg_link_sender(struct msg_hold *h, struct dipc_waiter *w,
 int dipc_msg_deliver(struct msg_hold *h, uint64_t off, int64_t type,
 		     uint32_t len);
 /*
- * Room was made: put in the messages of blocked senders that fit, in order.
+ * Room was made: put in the messages of blocked senders that fit, in order; who
+ * would have fitted, had another not been first, goes to the end of the line.
  * MUST_RETRY: let those senders try themselves instead. Fiber.
  */
 void dipc_msg_admit(struct msg_hold *h, bool must_retry);

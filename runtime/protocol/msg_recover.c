@@ -391,6 +391,7 @@ static int mend(struct msg_hold *h, unsigned dead)
 	write_list(&m, &q->snd_first, &q->snd_last);
 	q->wish.state = 0;
 	q->snd_min = 0;
+	q->snd_max = UINT32_MAX;
 	write_leaving(&m, dead);
 	write_messages(&m);
 	/* INV-UNLINK: out of the lists before the call is over */

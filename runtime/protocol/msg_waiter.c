@@ -178,6 +178,8 @@ void dipc_msg_link_sender(struct msg_hold *h, struct dipc_waiter *w,
 	rec.msg = off;
 	if (!q->snd_first || len < q->snd_min)
 		q->snd_min = len;
+	if (!q->snd_first || len > q->snd_max)
+		q->snd_max = len;
 	list_append(h, false, w->off, &rec);
 }
 
@@ -392,28 +394,67 @@ static int sender_admit(struct msg_hold *h, uint64_t prev, uint64_t off,
 	return 1;
 }
 
+/*
+ * The sender at OFF, behind PREV and before NEXT, to the end of the line. Cut
+ * short anywhere, it leaves pending records that no list reaches: recovery
+ * sends those to try again.
+ */
+static void sender_to_end(struct msg_hold *h, uint64_t off, uint64_t prev,
+			  uint64_t next)
+{
+	struct dipc_arena_msg *q = &h->obj.msg;
+	const uint64_t link[2] = {0, q->snd_last}; /* next, prev */
+
+	h->is_changed = true;
+	if (prev)
+		write_word(h, prev + offsetof(struct dipc_arena_waiter, next),
+			   next);
+	else
+		q->snd_first = next;
+	write_word(h, next + offsetof(struct dipc_arena_waiter, prev), prev);
+	dipc_msg_hold_write(h, off + offsetof(struct dipc_arena_waiter, next),
+			    link, sizeof(link));
+	write_word(h, q->snd_last + offsetof(struct dipc_arena_waiter, next),
+		   off);
+	q->snd_last = off;
+}
+
+/*
+ * As ss_wakeup() and who it wakes: everybody who fits into what is there now
+ * gets up, in order; for whom others leave no room he lines up again. Who did
+ * not fit from the start keeps his place. Where nobody is so large, all that
+ * are left are of one kind, and the walk can end when the queue is full.
+ */
 void dipc_msg_admit(struct msg_hold *h, bool must_retry)
 {
 	struct dipc_arena_msg *q = &h->obj.msg;
-	uint64_t at = q->snd_first, prev = 0;
+	const struct dipc_arena_msg was = *q;
+	uint64_t at = q->snd_first, end = q->snd_last, prev = 0, next;
+	bool has_large = !dipc_msg_fits(q, q->snd_max);
 	struct dipc_arena_waiter rec;
-	uint32_t min = UINT32_MAX;
+	uint32_t min = UINT32_MAX, max = 0;
 
-	while (at) {
-		if (!dipc_msg_fits(q, q->snd_min))
-			return; /* then nobody fits */
+	for (next = at; next;) {
+		at = next;
+		if (!dipc_msg_fits(q, q->snd_min) &&
+		    (!has_large || q->qnum == was.qnum))
+			return; /* then nobody fits, or has to move */
 		if (record_load(h, at, &rec))
 			return;
+		next = at == end ? 0 : rec.next;
 		if (dipc_msg_fits(q, rec.size)) {
 			if (sender_admit(h, prev, at, &rec, must_retry) < 0)
 				return;
-		} else {
-			prev = at;
-			if (rec.size < min)
-				min = (uint32_t)rec.size;
+			continue;
 		}
-		at = rec.next;
+		min = rec.size < min ? (uint32_t)rec.size : min;
+		max = rec.size > max ? (uint32_t)rec.size : max;
+		if (rec.next && dipc_msg_fits(&was, rec.size))
+			sender_to_end(h, at, prev, rec.next);
+		else
+			prev = at;
 	}
 	q->snd_min = min;
+	q->snd_max = max;
 	h->is_changed = true;
 }

@@ -184,6 +184,29 @@ static void set_field(struct dipc_tx *tx, const struct dipc_lock *lock,
 		      (const uint8_t *)obj + field, len);
 }
 
+/* For a new call: a removed object is none, but for an attached segment. */
+static int set_lock(struct dipc_fabric *f, int32_t id, enum dipc_kind kind,
+		    struct dipc_lock *lock_out,
+		    struct dipc_arena_object *obj_out)
+{
+	uint32_t slot;
+	int ret;
+
+	ret = slot_of(f, id, &slot);
+	if (ret)
+		return ret;
+	ret = dipc_object_lock_slot(f, slot, NULL, lock_out, obj_out);
+	if (ret)
+		return ret;
+	ret = dipc_object_check(obj_out, id, kind);
+	if (ret == -EIDRM && kind == DIPC_KIND_SHM &&
+	    (int64_t)obj_out->shm.nattch > 0)
+		return 0;
+	if (ret)
+		dipc_object_unlock(lock_out);
+	return ret == -EIDRM ? -EINVAL : ret;
+}
+
 int dipc_object_set(struct dipc_fabric *f, int32_t id, enum dipc_kind kind,
 		    const struct dipc_cred *cred, const struct dipc_stat *stat)
 {
@@ -192,7 +215,7 @@ int dipc_object_set(struct dipc_fabric *f, int32_t id, enum dipc_kind kind,
 	struct dipc_tx tx;
 	int ret;
 
-	ret = dipc_object_lock(f, id, kind, &lock, &obj);
+	ret = set_lock(f, id, kind, &lock, &obj);
 	if (ret)
 		return ret;
 	ret = set_check(f, &obj, kind, cred, stat);

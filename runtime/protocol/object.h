@@ -36,7 +36,10 @@ int dipc_object_is_owner(const struct dipc_arena_object *obj,
 /* The common part and the kind's own. */
 void dipc_object_stat(const struct dipc_arena_object *obj,
 		      struct dipc_stat *stat_out);
-/* IPC_SET under the lock: uid, gid, mode (and qbytes of a queue), ctime. */
+/*
+ * IPC_SET under the lock: uid, gid, mode (and qbytes of a queue), ctime. A
+ * removed object is -EINVAL, but for a segment that is still attached.
+ */
 int dipc_object_set(struct dipc_fabric *f, int32_t id, enum dipc_kind kind,
 		    const struct dipc_cred *cred, const struct dipc_stat *stat);
 

@@ -268,6 +268,7 @@ unsigned mq_check(int32_t id_)
 	for (off = q->snd_first; off; off = w->next) {
 		w = at(off);
 		assert_true(w->size >= q->snd_min);
+		assert_true(w->size <= q->snd_max);
 		assert_false(dipc_msg_fits(q, w->size));
 	}
 	return nr;

@@ -182,6 +182,8 @@ CASE(lock__excludes)
 
 CASE(lock__refuses_what_is_gone)
 {
+	const struct dipc_cred cred = {.has_sys_admin = true};
+	const struct dipc_stat stat = {0};
 	struct dipc_fabric *f = fx.node[1].fabric;
 	int32_t id = arena_fixture_id(&fx, 0);
 	struct dipc_arena_object obj;
@@ -192,6 +194,9 @@ CASE(lock__refuses_what_is_gone)
 	arena_fixture_remove(&fx, 0);
 	assert_int_equal(dipc_object_lock(f, id, DIPC_KIND_SEM, &lock, &obj),
 			 -EIDRM);
+	/* a new call finds nothing */
+	assert_int_equal(dipc_object_set(f, id, DIPC_KIND_SEM, &cred, &stat),
+			 -EINVAL);
 	dipc_fiber_sleep(DIPC_MSEC);
 	assert_int_equal(arena_fixture_object(&fx, 0)->lock, 0);
 }
