@@ -27,8 +27,10 @@ int dipc_futex_wait(_Atomic uint32_t *word, uint32_t expected, clockid_t clock,
 /* Wake up to NR waiters, first come first served. How many, or -errno. */
 int dipc_futex_wake(_Atomic uint32_t *word, unsigned nr);
 
+#define DIPC_OWNER_FREE_BIT (1ull << 63) /* 0 in all names: a lock's own flag */
+
 /* A name of the calling thread, never 0, that no other thread of the cluster's
-   life has. */
+   life has. DIPC_OWNER_FREE_BIT is 0 in it. */
 uint64_t dipc_owner_self(void);
 /*
  * 1; 0: the thread has ended, or its process, node, or the image it ran (exec);

@@ -44,7 +44,7 @@ uint64_t dipc_owner_self(void)
 	uint32_t tid = (uint32_t)dipc_sys_gettid();
 	uint64_t start = thread_start(tid);
 
-	return start << OWNER_TID_BITS | tid;
+	return (start << OWNER_TID_BITS | tid) & ~DIPC_OWNER_FREE_BIT;
 }
 
 int dipc_owner_is_alive(uint64_t owner)
