@@ -37,6 +37,11 @@ enum dipc_request_type {
 	DIPC_REQ_INVALIDATE = 1, /* pages.c: a sharer drops its copy */
 	DIPC_REQ_RECALL,         /* pages.c: the holder gives the page up */
 	DIPC_REQ_PING,
+	DIPC_REQ_FUTEX_WAIT = 20, /* futex.c: to the home */
+	DIPC_REQ_FUTEX_WITHDRAW,
+	DIPC_REQ_FUTEX_WAKE,
+	DIPC_REQ_FUTEX_WOKEN, /* from the home */
+	DIPC_REQ_OWNER,       /* node/owner.c: is arg[0] alive? */
 };
 
 struct dipc_request {

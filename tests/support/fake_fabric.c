@@ -252,6 +252,12 @@ unsigned dipc_fabric_node(const struct dipc_fabric *f)
 	return f->node;
 }
 
+uint32_t dipc_fabric_incarnation(const struct dipc_fabric *f)
+{
+	(void)f;
+	return 1;
+}
+
 const struct dipc_fabric_counters *
 dipc_fabric_counters(const struct dipc_fabric *f)
 {
