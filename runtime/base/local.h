@@ -44,6 +44,13 @@
 #define DIPC_TIMEOUT_NONE UINT64_MAX
 #define DIPC_TIMEOUT_BAD  (UINT64_MAX - 1) /* no time: -EINVAL, but late */
 
+enum dipc_kind {
+	DIPC_KIND_NONE,
+	DIPC_KIND_SHM,
+	DIPC_KIND_SEM,
+	DIPC_KIND_MSG,
+};
+
 /*
  * Identifiers given to programs: the mark that tells them from the kernel's,
  * the slot's generation, the slot. 31 bits, never negative.
@@ -84,9 +91,19 @@ enum dipc_local_call {
 	DIPC_CALL_MSGRCV, /* msg; payload: text, answer */
 	DIPC_CALL_MSGCTL,
 	DIPC_CALL_LS,     /* admin: payload answer: struct dipc_ls_row[];
-			     ctl.num is the slot to go on from; the answer's
-			     value: the next, or 0 at the end */
+			     ctl.num is the slot to go on from, ctl.cmd the
+			     kind wanted, 0 all; the answer's value: the next
+			     slot, or 0 at the end */
 	DIPC_CALL_STATUS, /* admin: payload answer: struct dipc_status */
+
+	/* The whole system, as *_INFO shows it: ctl.num a kind, ctl.cmd not 0:
+	   with what takes a walk over all objects, too. Payload answer: struct
+	   dipc_info. */
+	DIPC_CALL_INFO = 20,
+	/* *_STAT and *_STAT_ANY (ctl.cmd) of kind ctl.num at the index, or
+	   with the identifier, ctl.id. Payload answer: struct dipc_stat; value:
+	   the identifier. */
+	DIPC_CALL_STAT_INDEX,
 };
 
 /* cmd values are the kernel's IPC_*, SHM_*, SEM_*, MSG_* and SETVAL etc. */
@@ -225,9 +242,26 @@ struct dipc_ls_row {
 	struct dipc_stat stat;
 	uint32_t kind; /* enum dipc_kind */
 	uint32_t home; /* node; 0: the referee */
+	uint64_t rss;  /* segments: bytes that are on this node */
 };
 
-static_assert(sizeof(struct dipc_ls_row) == 96, "local layout");
+static_assert(sizeof(struct dipc_ls_row) == 104, "local layout");
+
+/* An index is an object's slot in the arena, whatever its kind. */
+struct dipc_info {
+	uint64_t shmmax, shmall; /* bytes, pages */
+	uint32_t shmmni;
+	uint32_t semmsl, semmns, semopm, semmni;
+	uint32_t msgmax, msgmnb, msgmni;
+	uint64_t max_index; /* the highest in use; 0 also when none is */
+	uint64_t nr;        /* objects */
+	uint64_t total;     /* segments: pages; sets: semaphores */
+	/* with the walk; segments: pages on this node; queues: messages, and
+	   bytes of text */
+	uint64_t rss, qnum, cbytes;
+};
+
+static_assert(sizeof(struct dipc_info) == 96, "local layout");
 
 struct dipc_status {
 	uint32_t node;

@@ -47,6 +47,9 @@ const struct dipc_real *dipc_real(void);
 /* Is an object asked for with KEY and FLAGS to be distributed? */
 bool dipc_keys_match(key_t key, int flags, bool is_shm);
 
+/* Is every object to be, whatever its key? */
+bool dipc_keys_are_all(void);
+
 /* ---- conn.c: this process's connection to dipcd -------------------------- */
 
 /*
@@ -128,5 +131,20 @@ int64_t dipc_get(enum dipc_local_call call, key_t key, uint64_t size,
 /* IPC_STAT into STAT, or IPC_SET from it, or IPC_RMID (STAT NULL). */
 int64_t dipc_ctl(enum dipc_local_call call, int id, int cmd,
 		 struct dipc_stat *stat);
+
+/* ---- info.c: what a program sees of the whole system ---------------------- */
+
+/*
+ * As dipc_id_is_ours(), for ID and CMD of shmctl, semctl or msgctl: the
+ * commands of info.c do not need one of our identifiers.
+ */
+int dipc_ctl_is_ours(enum dipc_kind kind, int id, int cmd);
+/*
+ * *_INFO, *_STAT and *_STAT_ANY into the program's BUF: what the call answers,
+ * or -errno, in *RET_OUT. False: another command.
+ */
+bool dipc_info_shm(int id, int cmd, void *buf, int64_t *ret_out);
+bool dipc_info_sem(int id, int cmd, void *buf, int64_t *ret_out);
+bool dipc_info_msg(int id, int cmd, void *buf, int64_t *ret_out);
 
 #endif

@@ -67,6 +67,12 @@ static void keys_init(void)
 	}
 }
 
+bool dipc_keys_are_all(void)
+{
+	pthread_once(&keys_once, keys_init);
+	return keys.is_all;
+}
+
 bool dipc_keys_match(key_t key, int flags, bool is_shm)
 {
 	unsigned i;

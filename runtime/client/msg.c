@@ -7,6 +7,7 @@
 #include <sys/msg.h>
 
 #include "runtime/client/copy.h"
+#include "runtime/client/stat.h"
 
 DIPC_EXPORT int msgget(key_t key, int flags)
 {
@@ -88,28 +89,14 @@ DIPC_EXPORT ssize_t msgrcv(int id, void *msgp, size_t size, long type,
 
 static int64_t msg_stat(int id, struct msqid_ds *buf)
 {
-	struct msqid_ds image = {0}, *ds = &image;
 	struct dipc_stat stat = {0};
+	struct msqid_ds ds;
 	int64_t ret = dipc_ctl(DIPC_CALL_MSGCTL, id, IPC_STAT, &stat);
 
 	if (ret < 0)
 		return ret;
-	ds->msg_perm.__key = stat.key;
-	ds->msg_perm.uid = stat.uid;
-	ds->msg_perm.gid = stat.gid;
-	ds->msg_perm.cuid = stat.cuid;
-	ds->msg_perm.cgid = stat.cgid;
-	ds->msg_perm.mode = stat.mode & 0777;
-	ds->msg_perm.__seq = (unsigned short)stat.seq;
-	ds->msg_stime = stat.time1;
-	ds->msg_rtime = stat.time2;
-	ds->msg_ctime = stat.ctime;
-	ds->__msg_cbytes = stat.bytes;
-	ds->msg_qnum = stat.count;
-	ds->msg_qbytes = stat.size;
-	ds->msg_lspid = stat.pid1;
-	ds->msg_lrpid = stat.pid2;
-	return dipc_copy_out(buf, ds, sizeof(*ds));
+	dipc_stat_to_msg(&stat, &ds);
+	return dipc_copy_out(buf, &ds, sizeof(ds));
 }
 
 static int64_t msg_set(int id, const struct msqid_ds *buf)
@@ -128,6 +115,10 @@ static int64_t msg_set(int id, const struct msqid_ds *buf)
 
 static int64_t msg_ctl(int id, int cmd, struct msqid_ds *ds)
 {
+	int64_t ret;
+
+	if (dipc_info_msg(id, cmd, ds, &ret))
+		return ret;
 	switch (cmd) {
 	case IPC_STAT:
 		return msg_stat(id, ds);
@@ -140,7 +131,7 @@ static int64_t msg_ctl(int id, int cmd, struct msqid_ds *ds)
 
 DIPC_EXPORT int msgctl(int id, int cmd, struct msqid_ds *ds)
 {
-	int ours = dipc_id_is_ours(id);
+	int ours = dipc_ctl_is_ours(DIPC_KIND_MSG, id, cmd);
 
 	if (ours == 0)
 		return dipc_real()->msgctl(id, cmd, ds);

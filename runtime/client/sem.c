@@ -9,6 +9,7 @@
 #include <time.h>
 
 #include "runtime/client/copy.h"
+#include "runtime/client/stat.h"
 
 union semun {
 	int val;
@@ -94,23 +95,14 @@ DIPC_EXPORT int semop(int id, struct sembuf *ops, size_t nr)
 
 static int64_t sem_stat(int id, struct semid_ds *buf)
 {
-	struct semid_ds image = {0}, *ds = &image;
 	struct dipc_stat stat = {0};
+	struct semid_ds ds;
 	int64_t ret = dipc_ctl(DIPC_CALL_SEMCTL, id, IPC_STAT, &stat);
 
 	if (ret < 0)
 		return ret;
-	ds->sem_perm.__key = stat.key;
-	ds->sem_perm.uid = stat.uid;
-	ds->sem_perm.gid = stat.gid;
-	ds->sem_perm.cuid = stat.cuid;
-	ds->sem_perm.cgid = stat.cgid;
-	ds->sem_perm.mode = stat.mode & 0777;
-	ds->sem_perm.__seq = (unsigned short)stat.seq;
-	ds->sem_otime = stat.time1;
-	ds->sem_ctime = stat.ctime;
-	ds->sem_nsems = stat.size;
-	return dipc_copy_out(buf, ds, sizeof(*ds));
+	dipc_stat_to_sem(&stat, &ds);
+	return dipc_copy_out(buf, &ds, sizeof(ds));
 }
 
 static int64_t sem_set(int id, const struct semid_ds *buf)
@@ -151,7 +143,10 @@ static int64_t sem_all(int id, int cmd, unsigned short *array)
 static int64_t sem_ctl(int id, int num, int cmd, union semun arg)
 {
 	struct dipc_slot_call c = {.call = DIPC_CALL_SEMCTL};
+	int64_t ret;
 
+	if (dipc_info_sem(id, cmd, arg.any, &ret))
+		return ret;
 	switch (cmd) {
 	case IPC_STAT:
 		return sem_stat(id, arg.buf);
@@ -181,7 +176,7 @@ DIPC_EXPORT int semctl(int id, int num, int cmd, ...)
 	va_start(ap, cmd);
 	arg = va_arg(ap, union semun);
 	va_end(ap);
-	ours = dipc_id_is_ours(id);
+	ours = dipc_ctl_is_ours(DIPC_KIND_SEM, id, cmd);
 	if (ours == 0)
 		return dipc_real()->semctl(id, num, cmd, arg);
 	if (ours < 0)

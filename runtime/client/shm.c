@@ -16,6 +16,7 @@
 
 #include "runtime/client/copy.h"
 #include "runtime/client/range.h"
+#include "runtime/client/stat.h"
 
 #define PAGE_SIZE 4096u /* and SHMLBA */
 
@@ -238,27 +239,14 @@ DIPC_EXPORT int shmdt(const void *addr)
 
 static int64_t shm_stat(int id, struct shmid_ds *buf)
 {
-	struct shmid_ds image = {0}, *ds = &image;
 	struct dipc_stat stat = {0};
+	struct shmid_ds ds;
 	int64_t ret = dipc_ctl(DIPC_CALL_SHMCTL, id, IPC_STAT, &stat);
 
 	if (ret < 0)
 		return ret;
-	ds->shm_perm.__key = stat.key;
-	ds->shm_perm.uid = stat.uid;
-	ds->shm_perm.gid = stat.gid;
-	ds->shm_perm.cuid = stat.cuid;
-	ds->shm_perm.cgid = stat.cgid;
-	ds->shm_perm.mode = stat.mode & 07777;
-	ds->shm_perm.__seq = (unsigned short)stat.seq;
-	ds->shm_segsz = stat.size;
-	ds->shm_atime = stat.time1;
-	ds->shm_dtime = stat.time2;
-	ds->shm_ctime = stat.ctime;
-	ds->shm_cpid = stat.pid1;
-	ds->shm_lpid = stat.pid2;
-	ds->shm_nattch = stat.count;
-	return dipc_copy_out(buf, ds, sizeof(*ds));
+	dipc_stat_to_shm(&stat, &ds);
+	return dipc_copy_out(buf, &ds, sizeof(ds));
 }
 
 static int64_t shm_set(int id, const struct shmid_ds *buf)
@@ -276,6 +264,10 @@ static int64_t shm_set(int id, const struct shmid_ds *buf)
 
 static int64_t shm_ctl(int id, int cmd, struct shmid_ds *ds)
 {
+	int64_t ret;
+
+	if (dipc_info_shm(id, cmd, ds, &ret))
+		return ret;
 	switch (cmd) {
 	case IPC_STAT:
 		return shm_stat(id, ds);
@@ -288,7 +280,7 @@ static int64_t shm_ctl(int id, int cmd, struct shmid_ds *ds)
 
 DIPC_EXPORT int shmctl(int id, int cmd, struct shmid_ds *ds)
 {
-	int ours = dipc_id_is_ours(id);
+	int ours = dipc_ctl_is_ours(DIPC_KIND_SHM, id, cmd);
 
 	if (ours == 0)
 		return dipc_real()->shmctl(id, cmd, ds);

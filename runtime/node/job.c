@@ -33,6 +33,9 @@ static int64_t job_dispatch(struct dipc_job *job)
 	case DIPC_CALL_LS:
 	case DIPC_CALL_STATUS:
 		return dipc_job_admin(job);
+	case DIPC_CALL_INFO:
+	case DIPC_CALL_STAT_INDEX:
+		return dipc_job_info(job);
 	}
 	return -ENOSYS;
 }

@@ -29,6 +29,20 @@ int64_t dipc_job_shm(struct dipc_job *job);
 int64_t dipc_job_sem(struct dipc_job *job);
 int64_t dipc_job_msg(struct dipc_job *job);
 int64_t dipc_job_admin(struct dipc_job *job);
+int64_t dipc_job_info(struct dipc_job *job);
+
+/*
+ * Objects in slots FIRST to END - 1, as READ, removed ones that programs may
+ * still see included (marked in `state`), KIND or any (0). EACH returns false
+ * to stop. The slot to go on from, or -errno. Fiber.
+ */
+int64_t dipc_job_walk(struct dipc_fabric *f, uint32_t first, uint32_t end,
+		      enum dipc_kind kind,
+		      bool (*each)(void *arg,
+				   const struct dipc_arena_object *obj),
+		      void *arg);
+/* Where a walk over all objects may end. Fiber. 0 or -errno. */
+int dipc_job_walk_end(struct dipc_fabric *f, uint32_t *end_out);
 
 /*
  * What the three *get calls share: the referee's decision, then the checks of

@@ -9,29 +9,29 @@
 #include "runtime/node/job.h"
 #include "runtime/node/segments.h"
 
-#define LS_SLOTS 16u /* object slots in one READ */
+struct ls {
+	struct dipc_job *job;
+	uint32_t nr;
+};
 
-/*
- * Gone for programs, but its slot is not free yet: a removed set or queue, a
- * removed segment that nobody has attached (the referee marks its nattch).
- */
-static bool ls_is_over(const struct dipc_arena_object *obj, uint32_t kind)
+static bool ls_row(void *arg, const struct dipc_arena_object *obj)
 {
-	if (!(obj->state & DIPC_OBJECT_REMOVED))
+	struct ls *ls = arg;
+	struct dipc_ls_row row = {0};
+
+	if ((ls->nr + 1) * sizeof(row) > DIPC_SLOT_PAYLOAD)
 		return false;
-	return kind != DIPC_KIND_SHM || (int64_t)obj->shm.nattch <= 0;
-}
-
-static void ls_row(const struct dipc_arena_object *obj,
-		   struct dipc_ls_row *row_out)
-{
-	memset(row_out, 0, sizeof(*row_out));
-	dipc_object_stat(obj, &row_out->stat);
-	row_out->kind = (uint32_t)(obj->state >> 32 & 0xff);
-	if (row_out->kind == DIPC_KIND_SHM)
-		row_out->home = obj->shm.home;
+	dipc_object_stat(obj, &row.stat);
+	row.kind = dipc_object_kind(obj);
+	if (row.kind == DIPC_KIND_SHM) {
+		row.home = obj->shm.home;
+		row.rss = dipc_segments_rss(ls->job->node, obj->id);
+	}
 	if (obj->state & DIPC_OBJECT_REMOVED)
-		row_out->stat.mode |= SHM_DEST;
+		row.stat.mode |= SHM_DEST;
+	memcpy(ls->job->payload + ls->nr * sizeof(row), &row, sizeof(row));
+	ls->nr++;
+	return true;
 }
 
 /*
@@ -41,43 +41,23 @@ static void ls_row(const struct dipc_arena_object *obj,
 static int64_t admin_ls(struct dipc_job *job)
 {
 	struct dipc_fabric *f = job->node->fabric;
-	const struct dipc_arena_super *super = dipc_fabric_super(f);
-	uint32_t max = DIPC_SLOT_PAYLOAD / sizeof(struct dipc_ls_row);
-	uint8_t slots[LS_SLOTS * DIPC_OBJECT_STRIDE];
-	struct dipc_ls_row row;
-	uint32_t slot, nr = 0;
+	struct ls ls = {.job = job};
+	uint32_t end;
+	int64_t next;
+	int ret;
 
-	if (job->args.ctl.num < 0)
+	if (job->args.ctl.num < 0 || job->args.ctl.cmd < 0 ||
+	    job->args.ctl.cmd > DIPC_KIND_MSG)
 		return -EINVAL;
-	slot = (uint32_t)job->args.ctl.num;
-	while (slot < super->nr_slots && nr + LS_SLOTS <= max) {
-		uint32_t i, n = super->nr_slots - slot;
-		int ret;
-
-		if (n > LS_SLOTS)
-			n = LS_SLOTS;
-		ret = dipc_arena_read(f, dipc_object_off(super, slot), slots,
-				      (size_t)n * DIPC_OBJECT_STRIDE);
-		if (ret)
-			return ret;
-		for (i = 0; i < n; i++) {
-			struct dipc_arena_object obj;
-			uint32_t kind;
-
-			memcpy(&obj, slots + (size_t)i * DIPC_OBJECT_STRIDE,
-			       sizeof(obj));
-			kind = (uint32_t)(obj.state >> 32 & 0xff);
-			if (kind == DIPC_KIND_NONE || ls_is_over(&obj, kind))
-				continue;
-			ls_row(&obj, &row);
-			memcpy(job->payload + nr * sizeof(row), &row,
-			       sizeof(row));
-			nr++;
-		}
-		slot += n;
-	}
-	job->payload_len = nr * (uint32_t)sizeof(row);
-	return slot < super->nr_slots ? slot : 0;
+	ret = dipc_job_walk_end(f, &end);
+	if (ret)
+		return ret;
+	next = dipc_job_walk(f, (uint32_t)job->args.ctl.num, end,
+			     (enum dipc_kind)job->args.ctl.cmd, ls_row, &ls);
+	if (next < 0)
+		return next;
+	job->payload_len = ls.nr * (uint32_t)sizeof(struct dipc_ls_row);
+	return next < end ? next : 0;
 }
 
 static int64_t admin_status(struct dipc_job *job)

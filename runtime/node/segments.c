@@ -413,6 +413,15 @@ void dipc_segments_evict(struct dipc_node *node, unsigned dead)
 	node->segments->is_evicting = false;
 }
 
+uint64_t dipc_segments_rss(struct dipc_node *node, int32_t id)
+{
+	struct dipc_segment *seg = dipc_segment_find(node->segments->pages, id);
+	/* none while it is being opened */
+	struct dipc_pager *pager = seg ? dipc_segment_pager(seg) : NULL;
+
+	return pager ? dipc_pager_uffd_resident(pager) * DIPC_PAGE_SIZE : 0;
+}
+
 /* ---- attaching ---------------------------------------------------------- */
 
 void dipc_segments_faults(struct dipc_client *client, int fd)

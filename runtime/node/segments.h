@@ -31,6 +31,8 @@ void dipc_segments_forget(struct dipc_client *client);
  * word for it. Fiber. 0, -ENOMEM, -ENOLINK.
  */
 int dipc_segments_home(struct dipc_node *node, int32_t id, uint64_t size);
+/* Bytes of segment ID that this node's cache holds. */
+uint64_t dipc_segments_rss(struct dipc_node *node, int32_t id);
 /* Free homes whose object is gone. Fiber; once a second. */
 void dipc_segments_reap(struct dipc_node *node);
 /* NODE is dead and fenced. Fiber. */

@@ -17,6 +17,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "runtime/base/local.h"
+
 #define DIPC_ARENA_MAGIC   0x414e455241435049ull /* "IPCARENA" */
 #define DIPC_ARENA_VERSION 2u
 
@@ -98,13 +100,6 @@ struct dipc_arena_node {
 static_assert(sizeof(struct dipc_arena_node) == 256, "arena layout");
 
 /* ---- objects ------------------------------------------------------------ */
-
-enum dipc_kind {
-	DIPC_KIND_NONE,
-	DIPC_KIND_SHM,
-	DIPC_KIND_SEM,
-	DIPC_KIND_MSG,
-};
 
 #define DIPC_OBJECT_REMOVED (1ull << 63) /* in `state`: IPC_RMID was done */
 

@@ -128,9 +128,6 @@ static void stat_msg(const struct dipc_arena_msg *msg, struct dipc_stat *st)
 void dipc_object_stat(const struct dipc_arena_object *obj,
 		      struct dipc_stat *stat_out)
 {
-	enum dipc_kind kind =
-		(enum dipc_kind)((obj->state & ~DIPC_OBJECT_REMOVED) >> 32);
-
 	memset(stat_out, 0, sizeof(*stat_out));
 	stat_out->key = obj->key;
 	stat_out->id = obj->id;
@@ -141,7 +138,7 @@ void dipc_object_stat(const struct dipc_arena_object *obj,
 	stat_out->mode = obj->mode;
 	stat_out->seq = obj->seq;
 	stat_out->ctime = (int64_t)obj->ctime;
-	switch (kind) {
+	switch (dipc_object_kind(obj)) {
 	case DIPC_KIND_NONE:
 		break;
 	case DIPC_KIND_SHM:

@@ -19,6 +19,12 @@ struct dipc_cred {
 #define DIPC_WANT_WRITE 2u
 #define DIPC_WANT_EXEC  1u
 
+/* DIPC_KIND_NONE: a free slot. */
+static inline enum dipc_kind dipc_object_kind(const struct dipc_arena_object *o)
+{
+	return (enum dipc_kind)((o->state & ~DIPC_OBJECT_REMOVED) >> 32);
+}
+
 /* Offset of slot SLOT in the arena. */
 uint64_t dipc_object_off(const struct dipc_arena_super *super, uint32_t slot);
 /*

@@ -99,6 +99,8 @@ void dipc_pages_kill(struct dipc_pages *pages);
 int dipc_segment_open(struct dipc_pages *pages, int32_t id,
 		      const struct dipc_arena_shm *shm,
 		      struct dipc_segment **seg_out);
+/* Borrowed, and only until anything parks; NULL: not open here. */
+struct dipc_segment *dipc_segment_find(struct dipc_pages *pages, int32_t id);
 void dipc_segment_get(struct dipc_segment *seg);
 /* The last put starts giving back: released() follows, never from inside. */
 void dipc_segment_put(struct dipc_segment *seg);

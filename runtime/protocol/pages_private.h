@@ -153,7 +153,6 @@ static inline uint64_t page_index(struct page *pg)
 }
 
 /* pages.c */
-struct dipc_segment *dipc_segment_find(struct dipc_pages *pages, int32_t id);
 /* NULL: nothing has happened to the page yet (find), no memory (get). */
 struct page *dipc_page_find(struct dipc_segment *seg, uint64_t index);
 struct page *dipc_page_get(struct dipc_segment *seg, uint64_t index);

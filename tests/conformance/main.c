@@ -10,10 +10,12 @@
 #include <sys/wait.h>
 
 /* One table a file; ends with an empty row. */
+extern const struct conformance_case info_cases[];
 extern const struct conformance_case sem_get_cases[];
 extern const struct conformance_case sem_op_cases[];
 
 static const struct conformance_case *const tables[] = {
+	info_cases,
 	sem_get_cases,
 	sem_op_cases,
 };
