@@ -279,7 +279,7 @@ static void fill_kind(struct dipc_arena *arena, const struct slot *s,
 	switch (s->kind) {
 	case DIPC_KIND_SHM:
 		obj->shm.size = size;
-		obj->shm.pids = owner->pid;
+		obj->shm.pids = owner->who;
 		return;
 	case DIPC_KIND_SEM:
 		fill_sem(arena, s, (uint32_t)size, &obj->sem);

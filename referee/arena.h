@@ -52,7 +52,8 @@ struct dipc_arena_waiter *dipc_arena_waiter_at(struct dipc_arena *arena,
 
 struct dipc_arena_owner {
 	int32_t key;
-	uint32_t uid, gid, pid;
+	uint32_t uid, gid;
+	uint32_t who;
 	uint32_t mode; /* 9 bits */
 	int64_t wall_s;
 };

@@ -201,7 +201,7 @@ static int get_create(struct dipc_keys *k, unsigned node, uint32_t incarnation,
 		.key = get->key,
 		.uid = get->uid,
 		.gid = get->gid,
-		.pid = get->pid,
+		.who = dipc_who(node, get->pid),
 		.mode = get->flags & 0777,
 		.wall_s = dipc_fabric_wall(ref->fabric),
 	};

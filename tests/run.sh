@@ -86,6 +86,7 @@ quick() {
 
 everything() {
 	quick
+	part "exact over nodes" 120 sh tests/cluster/exact.sh
 	part "a cluster's life" 120 sh tests/cluster/life.sh
 	part "conformance" 600 sh tests/conformance/run.sh
 	part "bad input" 120 sh tests/cluster/badinput.sh

@@ -23,6 +23,22 @@ extern "C" {
 #define IPC_DIPC 00010000
 #endif
 
+/* Which of the processes that an object remembers: dipc_pid_node(). */
+#define DIPC_PID_SHM_CREATOR  1 /* shm_cpid */
+#define DIPC_PID_SHM_LAST     2 /* shm_lpid */
+#define DIPC_PID_MSG_SENDER   3 /* msg_lspid */
+#define DIPC_PID_MSG_RECEIVER 4 /* msg_lrpid */
+#define DIPC_PID_SEM          5 /* GETPID of semaphore num */
+
+/*
+ * The node, 1..40, of the process that the distributed object ID remembers as
+ * WHICH (NUM: the semaphore for DIPC_PID_SEM, else ignored); 0: nobody yet.
+ * *PID, unless PID is NULL: its process id there, of the same moment. -1 with
+ * errno: EINVAL (ID is not a distributed object of that kind, bad WHICH or NUM),
+ * EACCES (no read permission), EFAULT, ENOLINK. See dipc_pid_node(3).
+ */
+int dipc_pid_node(int id, int which, int num, int *pid);
+
 #ifdef __cplusplus
 }
 #endif

@@ -104,6 +104,18 @@ enum dipc_local_call {
 	   with the identifier, ctl.id. Payload answer: struct dipc_stat; value:
 	   the identifier. */
 	DIPC_CALL_STAT_INDEX,
+	/* ctl.cmd is a DIPC_LOCAL_PID_*, ctl.num the semaphore. Answer:
+	   node << 32 | pid */
+	DIPC_CALL_PID_NODE = 30,
+};
+
+/* As DIPC_PID_* of dipc.h. */
+enum dipc_local_pid {
+	DIPC_LOCAL_PID_SHM_CREATOR = 1,
+	DIPC_LOCAL_PID_SHM_LAST,
+	DIPC_LOCAL_PID_MSG_SENDER,
+	DIPC_LOCAL_PID_MSG_RECEIVER,
+	DIPC_LOCAL_PID_SEM,
 };
 
 /* cmd values are the kernel's IPC_*, SHM_*, SEM_*, MSG_* and SETVAL etc. */

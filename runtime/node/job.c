@@ -36,6 +36,8 @@ static int64_t job_dispatch(struct dipc_job *job)
 	case DIPC_CALL_INFO:
 	case DIPC_CALL_STAT_INDEX:
 		return dipc_job_info(job);
+	case DIPC_CALL_PID_NODE:
+		return dipc_job_pid_node(job);
 	}
 	return -ENOSYS;
 }
@@ -173,11 +175,7 @@ int32_t dipc_job_get(struct dipc_job *job, enum dipc_kind kind,
 	return ret ? ret : got_out->id;
 }
 
-/*
- * The object of a *ctl call. One that is removed is gone for new calls, but for
- * a segment that somebody still has attached.
- */
-static int ctl_read(struct dipc_job *job, enum dipc_kind kind,
+int dipc_job_object(struct dipc_job *job, enum dipc_kind kind,
 		    struct dipc_arena_object *obj_out)
 {
 	int ret = dipc_object_read(job->node->fabric, job->args.ctl.id, kind,
@@ -196,7 +194,7 @@ static int64_t ctl_stat(struct dipc_job *job, enum dipc_kind kind)
 	struct dipc_stat stat;
 	int ret;
 
-	ret = ctl_read(job, kind, &obj);
+	ret = dipc_job_object(job, kind, &obj);
 	if (ret)
 		return ret;
 	ret = dipc_object_allows(&obj, &job->client->cred, DIPC_WANT_READ);
@@ -226,7 +224,7 @@ static int64_t ctl_remove(struct dipc_job *job, enum dipc_kind kind)
 	struct dipc_arena_object obj;
 	int ret;
 
-	ret = ctl_read(job, kind, &obj);
+	ret = dipc_job_object(job, kind, &obj);
 	if (ret)
 		return ret;
 	ret = dipc_object_is_owner(&obj, &job->client->cred);

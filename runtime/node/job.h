@@ -30,6 +30,7 @@ int64_t dipc_job_sem(struct dipc_job *job);
 int64_t dipc_job_msg(struct dipc_job *job);
 int64_t dipc_job_admin(struct dipc_job *job);
 int64_t dipc_job_info(struct dipc_job *job);
+int64_t dipc_job_pid_node(struct dipc_job *job);
 
 /*
  * Objects in slots FIRST to END - 1, as READ, removed ones that programs may
@@ -52,6 +53,12 @@ int dipc_job_walk_end(struct dipc_fabric *f, uint32_t *end_out);
  */
 int32_t dipc_job_get(struct dipc_job *job, enum dipc_kind kind,
 		     struct dipc_lookup_got *got_out);
+/*
+ * READ the object of a *ctl call. One that is removed is gone for new calls
+ * (-EINVAL), but for a segment that somebody still has attached.
+ */
+int dipc_job_object(struct dipc_job *job, enum dipc_kind kind,
+		    struct dipc_arena_object *obj_out);
 /* IPC_STAT, IPC_SET and IPC_RMID; -EINVAL for another command. */
 int64_t dipc_job_ctl(struct dipc_job *job, enum dipc_kind kind);
 

@@ -94,8 +94,9 @@ static int detach_count(struct dipc_fabric *f, const struct detach_job *job)
 	obj = dipc_tx_read(&tx, dipc_tx_at(link, slot_off), sizeof(*obj));
 	ret = dipc_tx_run(&tx);
 	if (ret == 0 && job->pid && !job->is_open) {
-		uint64_t pids = (obj->shm.pids & 0xffffffffu) |
-				(uint64_t)job->pid << 32;
+		uint64_t pids =
+			(obj->shm.pids & 0xffffffffu) |
+			(uint64_t)dipc_who(dipc_fabric_node(f), job->pid) << 32;
 
 		(void)dipc_arena_write(f, SHM_OFF(f, job->id, pids), &pids,
 				       sizeof(pids));
@@ -506,6 +507,7 @@ static int attach_open(struct dipc_client *client, int32_t id, int32_t flags,
 	struct dipc_arena_object obj;
 	struct dipc_segment *seg;
 	uint64_t pids;
+	uint32_t who;
 	int ret;
 
 	ret = dipc_object_read(node->fabric, id, DIPC_KIND_SHM, &obj);
@@ -533,8 +535,8 @@ static int attach_open(struct dipc_client *client, int32_t id, int32_t flags,
 		node->segments->newest = NULL;
 	else
 		detach_start(node, id, 0, true);
-	pids = (obj.shm.pids & 0xffffffffu) | (uint64_t)client->process->pid
-						      << 32;
+	who = dipc_who(dipc_fabric_node(node->fabric), client->process->pid);
+	pids = (obj.shm.pids & 0xffffffffu) | (uint64_t)who << 32;
 	(void)dipc_arena_write(node->fabric, SHM_OFF(node->fabric, id, pids),
 			       &pids, sizeof(pids));
 	*seg_out = seg;

@@ -99,6 +99,34 @@ struct dipc_arena_node {
 
 static_assert(sizeof(struct dipc_arena_node) == 256, "arena layout");
 
+/* ---- processes ---------------------------------------------------------- */
+
+/*
+ * A process is named by node << 22 | pid: Linux has pids of 22 bits at most, and
+ * they mean something on their node only. 0: nobody yet.
+ */
+#define DIPC_WHO_PID_BITS 22
+#define DIPC_WHO_BITS     28
+
+static_assert(DIPC_NODES_MAX < 1u << (DIPC_WHO_BITS - DIPC_WHO_PID_BITS),
+	      "arena layout");
+
+static inline uint32_t dipc_who(unsigned node, uint32_t pid)
+{
+	return (uint32_t)node << DIPC_WHO_PID_BITS |
+	       (pid & ((1u << DIPC_WHO_PID_BITS) - 1));
+}
+
+static inline uint32_t dipc_who_pid(uint32_t who)
+{
+	return who & ((1u << DIPC_WHO_PID_BITS) - 1);
+}
+
+static inline unsigned dipc_who_node(uint32_t who)
+{
+	return who >> DIPC_WHO_PID_BITS;
+}
+
 /* ---- objects ------------------------------------------------------------ */
 
 #define DIPC_OBJECT_REMOVED (1ull << 63) /* in `state`: IPC_RMID was done */
@@ -107,7 +135,7 @@ struct dipc_arena_shm {
 	uint64_t size;         /* [once] bytes */
 	uint64_t nattch;       /* [atomic] attachments over the cluster */
 	uint64_t atime, dtime; /* [any] */
-	uint64_t pids;         /* [any] cpid | lpid << 32 */
+	uint64_t pids;         /* [any] who made it | who came last << 32 */
 	uint64_t dir_addr;     /* [once] page directory, in the home's memory */
 	uint64_t data_addr;    /* [once] page contents, there too */
 	uint32_t rkey;         /* [once] of both */
@@ -163,7 +191,7 @@ struct dipc_arena_msg {
 	uint64_t rcv_first, rcv_last; /* [lock] blocked receivers */
 	uint64_t snd_first, snd_last; /* [lock] blocked senders */
 	uint64_t stime, rtime;        /* [lock] */
-	uint32_t lspid, lrpid;        /* [lock] */
+	uint32_t lspid, lrpid;        /* [lock] who */
 	uint32_t first_len; /* [lock] bytes of text of `first`, so that one
 			       READ of the right length brings it */
 	uint32_t snd_min;   /* [lock] no blocked sender has less text */
@@ -206,23 +234,27 @@ static_assert(sizeof(struct dipc_arena_object) == 240, "arena layout");
 
 /*
  * [atomic] One 8-byte word a semaphore:
- *  bits 0-14 value, 15 frozen, 16 waiters, 17-38 pid of the last operation,
- *  39-46 node and 47-63 sequence: the stamp of the CAS that wrote the word.
+ *  bits 0-14 value, 15 frozen, 16 waiters, 17-44 who did the last operation,
+ *  45-50 node and 51-63 sequence: the stamp of the CAS that wrote the word.
  */
 #define DIPC_SEM_VALUE      0x7fffull
 #define DIPC_SEM_FROZEN     (1ull << 15)
 #define DIPC_SEM_WAITERS    (1ull << 16)
-#define DIPC_SEM_PID_SHIFT  17
-#define DIPC_SEM_PID_BITS   22
-#define DIPC_SEM_NODE_SHIFT 39
-#define DIPC_SEM_SEQ_SHIFT  47
-#define DIPC_SEM_SEQ_BITS   17
+#define DIPC_SEM_WHO_SHIFT  17
+#define DIPC_SEM_NODE_SHIFT 45
+#define DIPC_SEM_SEQ_SHIFT  51
+#define DIPC_SEM_SEQ_BITS   13
+
+static_assert(DIPC_SEM_WHO_SHIFT + DIPC_WHO_BITS == DIPC_SEM_NODE_SHIFT &&
+		      DIPC_NODES_MAX < 1u << (DIPC_SEM_SEQ_SHIFT -
+					      DIPC_SEM_NODE_SHIFT) &&
+		      DIPC_SEM_SEQ_SHIFT + DIPC_SEM_SEQ_BITS == 64,
+	      "arena layout");
 
 /* In a new set: value 0, this stamp of node 0, so that no word is ever 0. */
 static inline uint64_t dipc_sem_word_initial(uint32_t generation)
 {
-	return (uint64_t)((generation & 0xffffu) << 1 | 1)
-	       << DIPC_SEM_SEQ_SHIFT;
+	return (uint64_t)((generation & 0xfffu) << 1 | 1) << DIPC_SEM_SEQ_SHIFT;
 }
 
 /*

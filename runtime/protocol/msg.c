@@ -179,7 +179,7 @@ static int send_put(struct call *c, struct msg_hold *h)
 
 	/* -EIO: the receivers cannot be read; the queue still can */
 	ret = dipc_msg_deliver(h, c->block.off, c->type, c->len);
-	q->lspid = c->cred->pid;
+	q->lspid = dipc_who(dipc_fabric_node(h->fabric), c->cred->pid);
 	q->stime = (uint64_t)dipc_fabric_wall(h->fabric);
 	h->is_changed = true;
 	if (ret == 1) {
@@ -358,7 +358,7 @@ static int receive_take(struct call *c, struct msg_hold *h,
 		(void)dipc_msg_hold_finish(h);
 		return ret;
 	}
-	q->lrpid = c->cred->pid;
+	q->lrpid = dipc_who(dipc_fabric_node(h->fabric), c->cred->pid);
 	q->rtime = (uint64_t)dipc_fabric_wall(h->fabric);
 	if (q->qnum == 1 && !q->snd_first)
 		ret = receive_only(c, h, found, n);

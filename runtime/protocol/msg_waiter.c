@@ -329,7 +329,7 @@ int dipc_msg_deliver(struct msg_hold *h, uint64_t off, int64_t type,
 			return ret;
 		if (ret == 0 || r.wish.room < len)
 			continue;
-		q->lrpid = r.pid;
+		q->lrpid = dipc_who(r.node, r.pid);
 		q->rtime = (uint64_t)dipc_fabric_wall(h->fabric);
 		h->is_changed = true;
 		return 1;
@@ -388,7 +388,7 @@ static int sender_admit(struct msg_hold *h, uint64_t prev, uint64_t off,
 		dipc_msg_unappend(h, last, (uint32_t)rec->size);
 		return 0;
 	}
-	q->lspid = rec->pid;
+	q->lspid = dipc_who(rec->node, rec->pid);
 	q->stime = (uint64_t)dipc_fabric_wall(h->fabric);
 	h->is_changed = true;
 	return 1;

@@ -110,8 +110,8 @@ static void stat_shm(const struct dipc_arena_shm *shm, struct dipc_stat *st)
 	st->count = shm->nattch;
 	st->time1 = (int64_t)shm->atime;
 	st->time2 = (int64_t)shm->dtime;
-	st->pid1 = (int32_t)(uint32_t)shm->pids;
-	st->pid2 = (int32_t)(uint32_t)(shm->pids >> 32);
+	st->pid1 = (int32_t)dipc_who_pid((uint32_t)shm->pids);
+	st->pid2 = (int32_t)dipc_who_pid((uint32_t)(shm->pids >> 32));
 }
 
 static void stat_msg(const struct dipc_arena_msg *msg, struct dipc_stat *st)
@@ -121,8 +121,8 @@ static void stat_msg(const struct dipc_arena_msg *msg, struct dipc_stat *st)
 	st->bytes = msg->cbytes;
 	st->time1 = (int64_t)msg->stime;
 	st->time2 = (int64_t)msg->rtime;
-	st->pid1 = (int32_t)msg->lspid;
-	st->pid2 = (int32_t)msg->lrpid;
+	st->pid1 = (int32_t)dipc_who_pid(msg->lspid);
+	st->pid2 = (int32_t)dipc_who_pid(msg->lrpid);
 }
 
 void dipc_object_stat(const struct dipc_arena_object *obj,

@@ -239,10 +239,10 @@ static int word_look(struct dipc_sems *sems, struct sem_set *set, uint32_t num)
  * fiber's CAS, which follows ours on the link, then starts from it.
  */
 static int word_swap(struct dipc_sems *sems, struct sem_set *set, uint32_t num,
-		     int32_t next, uint32_t pid)
+		     int32_t next, uint32_t who)
 {
 	uint64_t seen = set->word[num].seen, old = 0;
-	uint64_t word = dipc_sem_word_make(sems, next, 0, pid);
+	uint64_t word = dipc_sem_word_make(sems, next, 0, who);
 	int ret;
 
 	set->word[num].seen = word;
@@ -259,7 +259,7 @@ static int word_swap(struct dipc_sems *sems, struct sem_set *set, uint32_t num,
 }
 
 /* 0 done, 1: must go under the lock, -errno. */
-static int op_fast(struct dipc_sems *sems, struct sem_set *set, uint32_t pid,
+static int op_fast(struct dipc_sems *sems, struct sem_set *set, uint32_t who,
 		   const struct dipc_arena_sembuf *op)
 {
 	bool is_fresh = false;
@@ -274,7 +274,7 @@ static int op_fast(struct dipc_sems *sems, struct sem_set *set, uint32_t pid,
 			return 1;
 		ret = seen ? word_try(seen, op, &next) : 0;
 		if (ret > 0) {
-			ret = word_swap(sems, set, op->num, next, pid);
+			ret = word_swap(sems, set, op->num, next, who);
 			if (ret)
 				return ret > 0 ? 0 : ret;
 			is_fresh = true;
@@ -349,7 +349,8 @@ static int op_locked(const struct semop *op, struct sem_sleeper *s)
 		status = dipc_sem_hold_try(&h, op->ops, op->nr, NULL);
 	dipc_sem_batch_init(&b, op->sems->fabric);
 	if (status == 0) {
-		dipc_sem_hold_apply(&h, op->ops, op->nr, op->cred->pid);
+		dipc_sem_hold_apply(&h, op->ops, op->nr,
+				    sem_who(op->sems, op->cred->pid));
 		if (op->is_alter)
 			ret = dipc_sem_queue_wake(&h);
 	} else if (status > 0) {
@@ -414,7 +415,8 @@ static int op_run(struct semop *op, int32_t id)
 		goto out_put;
 	ret = 1;
 	if (op->nr == 1)
-		ret = op_fast(op->sems, op->set, op->cred->pid, op->ops);
+		ret = op_fast(op->sems, op->set,
+			      sem_who(op->sems, op->cred->pid), op->ops);
 	if (ret > 0)
 		ret = op_slow(op);
 	if (ret == 0)

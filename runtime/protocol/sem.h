@@ -45,6 +45,9 @@ int dipc_sem_get_all(struct dipc_sems *sems, int32_t id,
 /* GETVAL, GETPID, GETNCNT, GETZCNT: >= 0 or -errno. */
 int dipc_sem_get(struct dipc_sems *sems, int32_t id,
 		 const struct dipc_cred *cred, int num, int cmd);
+/* GETPID's process with its node, as dipc_who() has it; 0: none yet. */
+int dipc_sem_get_who(struct dipc_sems *sems, int32_t id,
+		     const struct dipc_cred *cred, int num, uint32_t *who_out);
 
 /*
  * This node has changed ID's slot (IPC_SET): believe nothing READ before. Other

@@ -32,13 +32,13 @@ static int ctl_begin(struct dipc_sems *sems, int32_t id,
 /* ---- setting ------------------------------------------------------------ */
 
 static void held_decide(struct sem_hold *h, uint32_t num, int32_t value,
-			uint32_t pid)
+			uint32_t who)
 {
 	struct sem_held *held = dipc_sem_held(h, num);
 
 	held->is_altered |= held->value != value;
 	held->value = value;
-	held->pid = pid;
+	held->who = who;
 	held->is_stamped = true;
 }
 
@@ -60,6 +60,7 @@ static int set_values(struct dipc_sems *sems, struct sem_set *set,
 		      const unsigned short *values)
 {
 	struct dipc_arena_sembuf one = {.num = (uint16_t)num};
+	uint32_t who = sem_who(sems, cred->pid);
 	uint64_t ctime = (uint64_t)dipc_fabric_wall(sems->fabric);
 	struct sem_batch b;
 	struct sem_hold h;
@@ -71,10 +72,10 @@ static int set_values(struct dipc_sems *sems, struct sem_set *set,
 	if (ret)
 		return ret == -EIDRM ? -EINVAL : ret;
 	if (num >= 0)
-		held_decide(&h, (uint32_t)num, values[0], cred->pid);
+		held_decide(&h, (uint32_t)num, values[0], who);
 	else
 		for (i = 0; i < set->nr; i++)
-			held_decide(&h, i, values[i], cred->pid);
+			held_decide(&h, i, values[i], who);
 	dipc_sem_batch_init(&b, sems->fabric);
 	dipc_sem_batch_write(&b,
 			     sem_slot_off(sems->fabric, set) +
@@ -138,7 +139,7 @@ int dipc_sem_undo(struct dipc_sems *sems, int32_t id, uint32_t pid,
 		/* as exit_sem(): it cannot wait, and it cannot fail */
 		value = value < 0 ? 0 : value;
 		value = value > SEM_VALUE_MAX ? SEM_VALUE_MAX : value;
-		held_decide(&h, adj[i].num, value, pid);
+		held_decide(&h, adj[i].num, value, sem_who(sems, pid));
 	}
 	dipc_sem_batch_init(&b, sems->fabric);
 	ret = hold_conclude(&h, &b);
@@ -284,29 +285,36 @@ static int count_waiters(struct dipc_sems *sems, struct sem_set *set, int num,
 	return ret ? ret : count;
 }
 
+static int word_get(struct dipc_sems *sems, const struct sem_set *set, int num,
+		    uint64_t *word_out)
+{
+	struct dipc_arena_object obj;
+	int ret;
+
+	if (num < 0 || (uint32_t)num >= set->nr)
+		return -EINVAL;
+	ret = dipc_arena_read(sems->fabric, sem_word_off(set, (uint32_t)num),
+			      word_out, sizeof(*word_out));
+	/* what is removed stays frozen: ask the slot */
+	if (ret == 0 && (*word_out & DIPC_SEM_FROZEN))
+		ret = dipc_object_read(sems->fabric, set->id, DIPC_KIND_SEM,
+				       &obj);
+	return ret == -EIDRM ? -EINVAL : ret;
+}
+
 static int get_one(struct dipc_sems *sems, struct sem_set *set, int num,
 		   int cmd)
 {
 	uint64_t word;
 	int ret;
 
-	ret = dipc_arena_read(sems->fabric, sem_word_off(set, (uint32_t)num),
-			      &word, sizeof(word));
+	ret = word_get(sems, set, num, &word);
 	if (ret)
 		return ret;
-	/* what is removed stays frozen: ask the slot */
-	if (word & DIPC_SEM_FROZEN) {
-		struct dipc_arena_object obj;
-
-		ret = dipc_object_read(sems->fabric, set->id, DIPC_KIND_SEM,
-				       &obj);
-		if (ret)
-			return ret == -EIDRM ? -EINVAL : ret;
-	}
 	if (cmd == GETVAL)
 		return sem_word_value(word);
 	if (cmd == GETPID)
-		return (int)sem_word_pid(word);
+		return (int)dipc_who_pid(sem_word_who(word));
 	/* no bit, no waiter */
 	if (!(word & SEM_BUSY))
 		return 0;
@@ -324,9 +332,24 @@ int dipc_sem_get(struct dipc_sems *sems, int32_t id,
 	ret = ctl_begin(sems, id, cred, DIPC_WANT_READ, &set);
 	if (ret)
 		return ret;
-	ret = num < 0 || (uint32_t)num >= set->nr
-		      ? -EINVAL
-		      : get_one(sems, set, num, cmd);
+	ret = get_one(sems, set, num, cmd);
+	dipc_sem_set_put(sems, set);
+	return ret;
+}
+
+int dipc_sem_get_who(struct dipc_sems *sems, int32_t id,
+		     const struct dipc_cred *cred, int num, uint32_t *who_out)
+{
+	struct sem_set *set;
+	uint64_t word;
+	int ret;
+
+	ret = ctl_begin(sems, id, cred, DIPC_WANT_READ, &set);
+	if (ret)
+		return ret;
+	ret = word_get(sems, set, num, &word);
+	if (ret == 0)
+		*who_out = sem_word_who(word);
 	dipc_sem_set_put(sems, set);
 	return ret;
 }

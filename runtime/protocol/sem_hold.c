@@ -16,7 +16,7 @@
 /* ---- words -------------------------------------------------------------- */
 
 uint64_t dipc_sem_word_make(struct dipc_sems *sems, int32_t value,
-			    uint64_t flags, uint32_t pid)
+			    uint64_t flags, uint32_t who)
 {
 	uint32_t mask = (1u << DIPC_SEM_SEQ_BITS) - 1;
 
@@ -25,8 +25,7 @@ uint64_t dipc_sem_word_make(struct dipc_sems *sems, int32_t value,
 	if (!sems->seq)
 		sems->seq = 1;
 	return ((uint64_t)value & DIPC_SEM_VALUE) | flags |
-	       (uint64_t)(pid & ((1u << DIPC_SEM_PID_BITS) - 1))
-		       << DIPC_SEM_PID_SHIFT |
+	       (uint64_t)who << DIPC_SEM_WHO_SHIFT |
 	       (uint64_t)dipc_fabric_node(sems->fabric) << DIPC_SEM_NODE_SHIFT |
 	       (uint64_t)sems->seq << DIPC_SEM_SEQ_SHIFT;
 }
@@ -67,7 +66,7 @@ static void held_set(struct sem_held *held, uint64_t word, bool is_ours)
 {
 	held->at = word;
 	held->value = sem_word_value(word);
-	held->pid = sem_word_pid(word);
+	held->who = sem_word_who(word);
 	held->is_stable = is_ours || (word & DIPC_SEM_WAITERS);
 	held->has_waiters = word & DIPC_SEM_WAITERS;
 }
@@ -120,7 +119,7 @@ static void ride_add(void *arg, struct dipc_tx *tx, unsigned attempt)
 		h->rode[i].guess = seen;
 		h->rode[i].frozen =
 			dipc_sem_word_make(h->sems, sem_word_value(seen),
-					   DIPC_SEM_FROZEN, sem_word_pid(seen));
+					   DIPC_SEM_FROZEN, sem_word_who(seen));
 		h->rode[i].result =
 			dipc_tx_cas(tx, at, seen, h->rode[i].frozen);
 	}
@@ -196,7 +195,7 @@ int dipc_sem_hold_freeze(struct sem_hold *h)
 			frozen[nr] = dipc_sem_word_make(
 				h->sems, sem_word_value(held->at),
 				DIPC_SEM_FROZEN | (held->at & DIPC_SEM_WAITERS),
-				sem_word_pid(held->at));
+				sem_word_who(held->at));
 			result[nr] = dipc_sem_batch_try(
 				&b, sem_word_off(h->set, held->num), held->at,
 				frozen[nr]);
@@ -327,7 +326,7 @@ int dipc_sem_hold_try(struct sem_hold *h, const struct dipc_arena_sembuf *ops,
 
 void dipc_sem_hold_apply(struct sem_hold *h,
 			 const struct dipc_arena_sembuf *ops, unsigned nr,
-			 uint32_t pid)
+			 uint32_t who)
 {
 	unsigned i;
 
@@ -337,7 +336,7 @@ void dipc_sem_hold_apply(struct sem_hold *h,
 		if (held->value != held->next)
 			held->is_altered = true;
 		held->value = held->next;
-		held->pid = pid;
+		held->who = who;
 		held->is_stamped = true;
 	}
 }
@@ -410,9 +409,9 @@ static void redo_publish(struct sem_hold *h, struct redo_writer *rw,
 }
 
 static uint64_t held_word(struct sem_hold *h, const struct sem_held *held,
-			  int32_t value, uint32_t pid)
+			  int32_t value, uint32_t who)
 {
-	return dipc_sem_word_make(h->sems, value, held->at & SEM_BUSY, pid);
+	return dipc_sem_word_make(h->sems, value, held->at & SEM_BUSY, who);
 }
 
 static bool held_is_decided(const struct sem_held *held)
@@ -440,7 +439,7 @@ void dipc_sem_hold_redo(struct sem_hold *h, struct sem_batch *b,
 			continue;
 		held->mark = h->mark;
 		redo_entry(&rw, sem_word_off(h->set, held->num), held->at,
-			   held_word(h, held, held->next, q->pid));
+			   held_word(h, held, held->next, q->who));
 		head.nr++;
 	}
 	redo_publish(h, &rw, &head);
@@ -464,7 +463,7 @@ static void commit_redo(struct sem_hold *h, struct sem_batch *b)
 		if (held_is_decided(held))
 			redo_entry(&rw, sem_word_off(h->set, held->num),
 				   held->at,
-				   held_word(h, held, held->value, held->pid));
+				   held_word(h, held, held->value, held->who));
 	}
 	redo_publish(h, &rw, &head);
 }
@@ -473,7 +472,7 @@ static void commit_word(struct sem_hold *h, struct sem_batch *b,
 			struct sem_held *held, uint64_t flags)
 {
 	uint64_t word =
-		dipc_sem_word_make(h->sems, held->value, flags, held->pid);
+		dipc_sem_word_make(h->sems, held->value, flags, held->who);
 
 	dipc_sem_batch_cas(b, sem_word_off(h->set, held->num), held->at, word);
 	held->at = word;

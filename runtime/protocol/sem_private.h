@@ -37,13 +37,13 @@ struct dipc_sems {
 struct sem_held {
 	uint64_t at; /* the word in the arena, exact once is_stable */
 	uint32_t num;
-	uint32_t pid;
+	uint32_t who;  /* did the last operation */
 	int32_t value; /* decided; differs from `at` until committed */
 	int32_t next;  /* scratch of the operation being tried */
 	unsigned mark; /* == hold->mark: counted already */
 	bool is_stable;
-	bool is_altered;  /* since the lock was taken */
-	bool is_stamped;  /* a pid to be committed, even if value is the same */
+	bool is_altered; /* since the lock was taken */
+	bool is_stamped; /* `who` is to be committed, even if value is the same */
 	bool has_waiters; /* the waiters bit, as found */
 	bool is_joined;   /* a waiter is being linked that touches it */
 };
@@ -85,17 +85,23 @@ void dipc_sem_note_otime(struct dipc_sems *sems, struct sem_set *set);
 /* ---- words -------------------------------------------------------------- */
 
 uint64_t dipc_sem_word_make(struct dipc_sems *sems, int32_t value,
-			    uint64_t flags, uint32_t pid);
+			    uint64_t flags, uint32_t who);
 
 static inline int32_t sem_word_value(uint64_t word)
 {
 	return (int32_t)(word & DIPC_SEM_VALUE);
 }
 
-static inline uint32_t sem_word_pid(uint64_t word)
+static inline uint32_t sem_word_who(uint64_t word)
 {
-	return (uint32_t)(word >> DIPC_SEM_PID_SHIFT) &
-	       ((1u << DIPC_SEM_PID_BITS) - 1);
+	return (uint32_t)(word >> DIPC_SEM_WHO_SHIFT) &
+	       ((1u << DIPC_WHO_BITS) - 1);
+}
+
+/* A process of this node. */
+static inline uint32_t sem_who(const struct dipc_sems *sems, uint32_t pid)
+{
+	return dipc_who(dipc_fabric_node(sems->fabric), pid);
 }
 
 static inline uint64_t sem_word_off(const struct sem_set *set, uint32_t num)
@@ -151,7 +157,7 @@ struct sem_queued {
 	uint64_t next;
 	uint32_t seq;
 	uint16_t node, index;
-	uint32_t pid;
+	uint32_t who;
 	bool is_gone;
 	bool is_complex; /* several operations, or a wait for zero */
 	bool is_alter;
@@ -216,10 +222,10 @@ int dipc_sem_hold_freeze(struct sem_hold *h);
  */
 int dipc_sem_hold_try(struct sem_hold *h, const struct dipc_arena_sembuf *ops,
 		      unsigned nr, unsigned *blocking_out);
-/* Decide what was tried, for PID. */
+/* Decide what was tried, for WHO. */
 void dipc_sem_hold_apply(struct sem_hold *h,
 			 const struct dipc_arena_sembuf *ops, unsigned nr,
-			 uint32_t pid);
+			 uint32_t who);
 /* Append what makes the decided values true, words staying stable. */
 void dipc_sem_hold_commit(struct sem_hold *h, struct sem_batch *b);
 /* Append a redo record for OPS (as tried) done to waiter Q with RESULT. */

@@ -114,7 +114,7 @@ static int queued_read(struct sem_hold *h, uint64_t off,
 	q->seq = dipc_waiter_seq(buf.rec.state);
 	q->node = buf.rec.node;
 	q->index = buf.rec.index;
-	q->pid = buf.rec.pid;
+	q->who = dipc_who(buf.rec.node, buf.rec.pid);
 	q->nr = buf.rec.nr_ops;
 	ret = queued_read_ops(h, q, &buf.rec);
 	if (ret) {
@@ -290,7 +290,7 @@ int dipc_sem_queue_complete(struct sem_hold *h, struct sem_queued *q,
 	if (!is_won)
 		return 0; /* cancelled: its owner finds it unlinked */
 	if (result == 0) {
-		dipc_sem_hold_apply(h, q->ops, q->nr, q->pid);
+		dipc_sem_hold_apply(h, q->ops, q->nr, q->who);
 		h->is_covered = true;
 	}
 	h->set->likely_first = q->off;

@@ -45,12 +45,13 @@ static void fifo_main(void *arg)
 	assert_int_equal(mq_send(1, 7, ""), 0);
 	assert_int_equal(q->qnum, 3);
 	assert_int_equal(q->cbytes, 6);
-	assert_int_equal(q->lspid, mq_owner.pid);
+	assert_int_equal(q->lspid, dipc_who(1, mq_owner.pid));
 	assert_int_not_equal(q->stime, 0);
 	mq_check(mq_id);
 	assert_received(3, 0, 0, 5, "one");
 	assert_received(1, 0, 0, 6, "two");
-	assert_int_equal(q->lrpid, mq_owner.pid);
+	mq_check(mq_id); /* waits for what is on its way */
+	assert_int_equal(q->lrpid, dipc_who(1, mq_owner.pid));
 	assert_received(3, 0, 0, 7, "");
 	assert_int_equal(mq_receive(2, 0, 0), -ENOMSG);
 	mq_check(mq_id);
@@ -219,7 +220,7 @@ static void direct_main(void *arg)
 	assert_int_equal(c[0].ret, 5);
 	assert_int_equal(c[0].type, 3);
 	assert_string_equal(c[0].text, "hello");
-	assert_int_equal(q->lrpid, mq_owner.pid);
+	assert_int_equal(q->lrpid, dipc_who(2, mq_owner.pid));
 	assert_int_not_equal(q->rtime, 0);
 	mq_check(mq_id);
 

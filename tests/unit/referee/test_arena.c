@@ -157,7 +157,7 @@ static void sem__words_and_redo(void **state)
 	words = (void *)(x->base + obj->sem.words);
 	for (i = 0; i < 100; i++) {
 		assert_int_equal(words[i] & DIPC_SEM_VALUE, 0);
-		assert_int_equal(words[i] >> DIPC_SEM_NODE_SHIFT & 0xff, 0);
+		assert_int_equal(words[i] >> DIPC_SEM_NODE_SHIFT & 0x3f, 0);
 		assert_int_not_equal(words[i], 0);
 	}
 	redo = (void *)(x->base + obj->sem.redo_area);
