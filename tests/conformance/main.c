@@ -13,11 +13,15 @@
 extern const struct conformance_case info_cases[];
 extern const struct conformance_case sem_get_cases[];
 extern const struct conformance_case sem_op_cases[];
+extern const struct conformance_case shm_get_cases[];
+extern const struct conformance_case shm_attach_cases[];
+extern const struct conformance_case shm_ctl_cases[];
+extern const struct conformance_case shm_life_cases[];
+extern const struct conformance_case shm_map_cases[];
 
 static const struct conformance_case *const tables[] = {
-	info_cases,
-	sem_get_cases,
-	sem_op_cases,
+	info_cases,       sem_get_cases, sem_op_cases,   shm_get_cases,
+	shm_attach_cases, shm_ctl_cases, shm_life_cases, shm_map_cases,
 };
 
 #define CASE_MS 16000
