@@ -93,7 +93,7 @@ static inline int dipc_sys_fstat(int fd, struct stat *st)
 	return (int)dipc_sys3(SYS_fstat, (uintptr_t)fd, (uintptr_t)st, 0);
 }
 
-static inline int dipc_sys_ioctl(int fd, unsigned long cmd, uintptr_t arg)
+static inline int dipc_sys_ioctl(int fd, unsigned int cmd, uintptr_t arg)
 {
 	return (int)dipc_sys3(SYS_ioctl, (uintptr_t)fd, cmd, arg);
 }
@@ -177,6 +177,11 @@ static inline int dipc_sys_madvise(void *addr, size_t len, int advice)
 }
 
 /* ---- threads ------------------------------------------------------------ */
+
+static inline int dipc_sys_getpid(void)
+{
+	return (int)dipc_sys3(SYS_getpid, 0, 0, 0);
+}
 
 static inline int dipc_sys_gettid(void)
 {

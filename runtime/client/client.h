@@ -59,23 +59,18 @@ bool dipc_keys_are_all(void);
  */
 int dipc_conn_use(void);
 
-/* Valid until fork; NULL fields never after dipc_conn_use() gave 1. */
-struct dipc_client_conn {
-	struct dipc_area *area;
-	const struct dipc_engine_page *engine;
-};
-const struct dipc_client_conn *dipc_client_conn(void);
+/*
+ * The calling thread, or with IS_EVERYBODY all of them, may have become
+ * somebody else: dipcd is told at the next call, by a new connection. Those of
+ * an identity that cannot be had back end, each with the last call through it.
+ */
+void dipc_conn_identity_changed(bool is_everybody);
 
 /* Has dipcd let go of the connection that AREA belongs to? */
 static inline bool dipc_area_is_closed(struct dipc_area *area)
 {
 	return atomic_load_explicit(&area->is_closed, memory_order_acquire);
 }
-
-/* Ring the engine's bell, if it sleeps. */
-void dipc_conn_ring(void);
-/* Is dipcd still there? */
-bool dipc_conn_is_alive(void);
 
 /*
  * One question and its answer on the socket. FD_IN: -1 or a descriptor to

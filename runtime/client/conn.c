@@ -1,39 +1,46 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Locking: `lock` guards everything here and shm.c's table. It is taken before
- * fork and released on both sides, so that a child never inherits it held.
+ * Connections to dipcd: one for each identity that threads of this process
+ * have, since dipcd takes who calls from the kernel, when a connection is made.
  *
- * `state` is read without it: CONN_STATE is stored with RELEASE after the
- * connection is complete, and read with ACQUIRE before it is used.
+ * Locking: `lock` guards everything here and shm.c's table. It is taken before
+ * fork and given on both sides, so that a child never inherits it taken.
+ *
+ * Memory ordering:
+ * CONN_NEWS    `generation` is raised (RELEASE) when a thread's identity may
+ *              have changed, or connections have; a thread that remembers an
+ *              older one looks again, with the lock.
+ * CONN_RETIRE  is_retired = 1, then `taken` is looked at; a caller sets its bit
+ *              in `taken`, then looks at is_retired. All four seq_cst: either
+ *              the caller backs off, or the connection waits for its call.
  */
-#include "runtime/client/client.h"
+#include "runtime/client/conn.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/ioctl.h>
+#include <linux/userfaultfd.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <linux/userfaultfd.h>
-#include <poll.h>
-#include <sys/ioctl.h>
-#include <sys/mman.h>
-#include <sys/socket.h>
-#include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 
 #include "runtime/base/config.h"
 #include "runtime/base/sys.h"
-#include "runtime/client/fork.h"
+#include "runtime/client/client.h"
+#include "runtime/client/guard.h"
+#include "runtime/client/identity.h"
 
 #ifndef USERFAULTFD_IOC_NEW
 #define USERFAULTFD_IOC_NEW _IO(0xAA, 0x00)
 #endif
 
-#define HELLO_FDS 4
-#define FD_FLOOR  400 /* out of the way of programs that count on low numbers */
+#define CONNS_MAX 16u /* identities at a time */
+#define PAGE_LEN  4096u
 
+/* Where a process's calls on distributed objects go. */
 enum conn_state {
 	CONN_UNDECIDED,
 	CONN_KERNEL,
@@ -41,61 +48,20 @@ enum conn_state {
 	CONN_BROKEN,
 };
 
-/* A descriptor that the program may have closed behind our back. */
-struct own_fd {
-	int fd;
-	dev_t dev;
-	ino_t ino;
-};
+static struct dipc_lock lock;
+static _Atomic uint32_t state; /* enum conn_state; changed with the lock */
+static struct dipc_client_conn conns[CONNS_MAX];
+static struct dipc_own_fd uffd_dev = {.fd = -1}; /* as dipcd handed it over */
+static bool was_dipc;      /* so a child may not fall back */
+static int owner_pid;      /* whose connections these are */
+static bool has_fork_hook; /* pthread_atfork has been told */
+static _Atomic uint64_t generation = 1;
 
-static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
-static pthread_once_t fork_once = PTHREAD_ONCE_INIT;
-static _Atomic int state = CONN_UNDECIDED;
-static struct dipc_client_conn conn; /* guarded by lock; see CONN_STATE */
-static struct own_fd sock = {.fd = -1};
-static struct own_fd bell = {.fd = -1};     /* the engine's eventfd */
-static struct own_fd uffd_dev = {.fd = -1}; /* as dipcd handed it over */
-static bool was_dipc;                       /* so a child may not fall back */
-static bool has_faults;
-
-/* ---- descriptors -------------------------------------------------------- */
-
-static int own_fd_set(struct own_fd *own, int fd)
-{
-	int high = dipc_sys_fcntl(fd, F_DUPFD_CLOEXEC, FD_FLOOR);
-	struct stat st;
-	int ret;
-
-	if (high >= 0) {
-		dipc_sys_close(fd);
-		fd = high;
-	}
-	ret = dipc_sys_fstat(fd, &st);
-	if (ret) {
-		dipc_sys_close(fd);
-		return ret;
-	}
-	own->fd = fd;
-	own->dev = st.st_dev;
-	own->ino = st.st_ino;
-	return 0;
-}
-
-/* Is it still the file we opened, and not one of the program's? */
-static bool own_fd_is_ours(const struct own_fd *own)
-{
-	struct stat st;
-
-	return own->fd >= 0 && dipc_sys_fstat(own->fd, &st) == 0 &&
-	       st.st_dev == own->dev && st.st_ino == own->ino;
-}
-
-static void own_fd_close(struct own_fd *own)
-{
-	if (own_fd_is_ours(own))
-		dipc_sys_close(own->fd);
-	own->fd = -1;
-}
+/* initial-exec: reading it never allocates, not in a handler either */
+static _Thread_local struct {
+	struct dipc_client_conn *conn; /* this thread's identity's, or NULL */
+	uint64_t generation;           /* when that was so; see CONN_NEWS */
+} mine __attribute__((tls_model("initial-exec")));
 
 /* ---- complaints --------------------------------------------------------- */
 
@@ -117,104 +83,80 @@ void dipc_conn_complain(const char *what)
 	}
 }
 
-/* ---- the socket --------------------------------------------------------- */
+/* ---- a connection ------------------------------------------------------- */
 
-static int sock_send(const struct dipc_sock_msg *msg, int fd)
+static void news(void)
 {
-	union {
-		struct cmsghdr head;
-		char room[CMSG_SPACE(sizeof(int))];
-	} control = {0};
-	struct iovec iov = {.iov_base = (void *)(uintptr_t)msg,
-			    .iov_len = sizeof(*msg)};
-	struct msghdr mh = {.msg_iov = &iov, .msg_iovlen = 1};
-	ssize_t n;
-
-	if (fd >= 0) {
-		struct cmsghdr *cm = &control.head;
-
-		mh.msg_control = &control;
-		mh.msg_controllen = sizeof(control);
-		cm->cmsg_level = SOL_SOCKET;
-		cm->cmsg_type = SCM_RIGHTS;
-		cm->cmsg_len = CMSG_LEN(sizeof(int));
-		memcpy(CMSG_DATA(cm), &fd, sizeof(fd));
-	}
-	do {
-		n = dipc_sys_sendmsg(sock.fd, &mh, MSG_NOSIGNAL);
-	} while (n == -EINTR);
-	return n < 0 ? -ENOLINK : 0;
+	/* CONN_NEWS */
+	atomic_fetch_add_explicit(&generation, 1, memory_order_release);
 }
 
-/* Up to HELLO_FDS descriptors into FDS; how many came, or -errno. */
-static int sock_receive(struct dipc_sock_msg *msg, int *fds)
+static bool conn_is_idle(struct dipc_client_conn *c)
 {
-	union {
-		struct cmsghdr head;
-		char room[CMSG_SPACE(HELLO_FDS * sizeof(int))];
-	} control;
-	struct iovec iov = {.iov_base = msg, .iov_len = sizeof(*msg)};
-	struct msghdr mh = {.msg_iov = &iov,
-			    .msg_iovlen = 1,
-			    .msg_control = &control,
-			    .msg_controllen = sizeof(control)};
-	struct cmsghdr *cm;
-	size_t nr = 0;
-	ssize_t n;
+	unsigned i;
 
-	do {
-		n = dipc_sys_recvmsg(sock.fd, &mh, MSG_CMSG_CLOEXEC);
-	} while (n == -EINTR);
-	if (n != sizeof(*msg))
-		return -ENOLINK;
-	cm = CMSG_FIRSTHDR(&mh);
-	if (cm && cm->cmsg_level == SOL_SOCKET && cm->cmsg_type == SCM_RIGHTS) {
-		nr = (cm->cmsg_len - CMSG_LEN(0)) / sizeof(int);
-		memcpy(fds, CMSG_DATA(cm), nr * sizeof(int));
-	}
-	return (int)nr;
+	for (i = 0; i < DIPC_SLOTS / 64; i++) /* CONN_RETIRE */
+		if (atomic_load_explicit(&c->taken[i], memory_order_seq_cst))
+			return false;
+	return true;
 }
 
-static void close_all(const int *fds, int nr)
+/* Keep the place of the mappings: somebody may be about to look there. */
+static void conn_blank(struct dipc_client_conn *c)
 {
-	int i;
+	const int how = MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_NORESERVE;
 
-	for (i = 0; i < nr; i++)
-		dipc_sys_close(fds[i]);
+	dipc_sys_mmap(c->area, sizeof(*c->area), PROT_READ | PROT_WRITE, how,
+		      -1, 0);
+	dipc_sys_madvise(c->area, sizeof(*c->area), MADV_DONTFORK);
 }
 
-int dipc_conn_ask(const struct dipc_sock_msg *question, int fd_in,
-		  struct dipc_sock_msg *answer, int *fd_out)
+/* No call goes through C any more: give it back to dipcd. */
+static void conn_finish(struct dipc_client_conn *c)
 {
-	struct dipc_sock_msg q = *question;
-	int fds[HELLO_FDS];
-	int nr, ret;
+	dipc_own_fd_close(&c->sock);
+	dipc_own_fd_close(&c->bell);
+	conn_blank(c);
+	c->is_used = false;
+	news();
+}
 
-	if (!own_fd_is_ours(&sock))
-		return -ENOLINK;
-	q.magic = DIPC_LOCAL_MAGIC;
-	q.version = DIPC_LOCAL_VERSION;
-	ret = sock_send(&q, fd_in);
-	if (ret)
-		return ret;
-	nr = sock_receive(answer, fds);
-	if (nr >= 0 && answer->type != q.type) {
-		close_all(fds, nr);
-		nr = -EPROTO;
+/* No new calls; it ends with the last one that goes through it. */
+static void conn_retire(struct dipc_client_conn *c)
+{
+	/* CONN_RETIRE */
+	atomic_store_explicit(&c->is_retired, 1, memory_order_seq_cst);
+	if (conn_is_idle(c))
+		conn_finish(c);
+}
+
+void dipc_conn_reap(struct dipc_client_conn *c)
+{
+	dipc_lock_take(&lock);
+	if (c->is_used &&
+	    atomic_load_explicit(&c->is_retired, memory_order_relaxed) &&
+	    conn_is_idle(c))
+		conn_finish(c);
+	dipc_lock_give(&lock);
+}
+
+/* An entry without a connection, or NULL: all are in use by calls. */
+static struct dipc_client_conn *conn_free_entry(void)
+{
+	unsigned i;
+
+	for (i = 0; i < CONNS_MAX; i++)
+		if (!conns[i].is_used)
+			return &conns[i];
+	for (i = 0; i < CONNS_MAX; i++) {
+		conn_retire(&conns[i]);
+		if (!conns[i].is_used)
+			return &conns[i];
+		/* it was busy: let it be what it was */
+		atomic_store_explicit(&conns[i].is_retired, 0,
+				      memory_order_relaxed);
 	}
-	if (nr < 0) {
-		/* a late answer must not be taken for the next question's */
-		dipc_sys_shutdown(sock.fd, SHUT_RDWR);
-		return nr;
-	}
-	if (fd_out) {
-		*fd_out = nr > 0 ? fds[0] : -1;
-		if (nr > 1)
-			close_all(fds + 1, nr - 1);
-	} else {
-		close_all(fds, nr);
-	}
-	return 0;
+	return NULL;
 }
 
 /* ---- connecting --------------------------------------------------------- */
@@ -244,207 +186,362 @@ static int socket_path(struct sockaddr_un *addr)
 	return 0;
 }
 
-static int hello_map(const int *fds)
+/* At the place of an earlier mapping, if there was one. */
+static void *hello_map_at(void *old, size_t len, int prot, int fd)
 {
-	void *area =
-		dipc_sys_mmap(NULL, sizeof(struct dipc_area),
-			      PROT_READ | PROT_WRITE, MAP_SHARED, fds[0], 0);
-	void *page =
-		dipc_sys_mmap(NULL, 4096, PROT_READ, MAP_SHARED, fds[1], 0);
+	return dipc_sys_mmap(old, len, prot, MAP_SHARED | (old ? MAP_FIXED : 0),
+			     fd, 0);
+}
 
-	if (dipc_sys_mmap_error(area) || dipc_sys_mmap_error(page))
+static int hello_map(struct dipc_client_conn *c, const int *fds)
+{
+	const size_t len = sizeof(struct dipc_area);
+	void *area, *page;
+
+	area = hello_map_at(c->area, len, PROT_READ | PROT_WRITE, fds[0]);
+	if (dipc_sys_mmap_error(area))
 		return -ENOMEM;
 	/* a fork must not share the slots; the child makes its own connection
 	 */
-	dipc_sys_madvise(area, sizeof(struct dipc_area), MADV_DONTFORK);
-	conn.area = area;
-	conn.engine = page;
+	dipc_sys_madvise(area, len, MADV_DONTFORK);
+	c->area = area;
+	page = hello_map_at((void *)(uintptr_t)c->engine, PAGE_LEN, PROT_READ,
+			    fds[1]);
+	if (dipc_sys_mmap_error(page))
+		return -ENOMEM;
+	c->engine = page;
 	return 0;
 }
 
-static int hello(void)
+static int hello(struct dipc_client_conn *c)
 {
 	struct dipc_sock_msg q = {.magic = DIPC_LOCAL_MAGIC,
 				  .version = DIPC_LOCAL_VERSION,
 				  .type = DIPC_SOCK_HELLO};
 	struct dipc_sock_msg a;
-	int fds[HELLO_FDS];
+	int fds[DIPC_HELLO_FDS];
 	int nr, ret;
 
-	ret = sock_send(&q, -1);
+	ret = dipc_sock_send(&c->sock, &q, -1);
 	if (ret)
 		return ret;
-	nr = sock_receive(&a, fds);
+	nr = dipc_sock_receive(&c->sock, &a, fds);
 	if (nr < 0)
 		return nr;
 	ret = a.status;
 	if (ret || nr < 3)
 		goto err_fds;
-	ret = hello_map(fds);
+	ret = hello_map(c, fds);
 	if (ret)
 		goto err_fds;
 	dipc_sys_close(fds[0]);
 	dipc_sys_close(fds[1]);
-	ret = own_fd_set(&bell, fds[2]);
-	if (nr > 3 && own_fd_set(&uffd_dev, fds[3]))
-		uffd_dev.fd = -1;
-	has_faults = false;
+	ret = dipc_own_fd_set(&c->bell, fds[2]);
+	if (nr > 3) {
+		dipc_own_fd_close(&uffd_dev);
+		if (dipc_own_fd_set(&uffd_dev, fds[3]))
+			uffd_dev.fd = -1;
+	}
 	return ret;
 
 err_fds:
-	close_all(fds, nr);
+	dipc_sock_close_all(fds, nr);
 	return ret ? ret : -EPROTO;
 }
 
-/* Called with the lock held: the decision. */
-static enum conn_state conn_decide(void)
+/* -ENOENT: there is no dipcd; anything else: it does not answer. */
+static int conn_open(struct dipc_client_conn *c)
 {
 	const struct timeval limit = {.tv_sec = 10};
-	const char *fallback = getenv("DIPC_FALLBACK");
-	bool may_fall_back =
-		!was_dipc && !(fallback && !strcmp(fallback, "never"));
 	struct sockaddr_un addr;
 	int fd, ret;
 
 	ret = socket_path(&addr);
 	if (ret)
-		goto err_none;
+		return -ENOENT;
 	fd = dipc_sys_socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
 	if (fd < 0)
-		goto err_broken;
-	ret = own_fd_set(&sock, fd);
+		return fd;
+	ret = dipc_own_fd_set(&c->sock, fd);
 	if (ret)
-		goto err_broken;
-	ret = dipc_sys_connect(sock.fd, &addr, sizeof(addr));
-	if (ret) {
-		own_fd_close(&sock);
-		if (ret == -ENOENT)
-			goto err_none;
-		goto err_broken;
-	}
-	dipc_sys_setsockopt(sock.fd, SOL_SOCKET, SO_RCVTIMEO, &limit,
+		return ret;
+	ret = dipc_sys_connect(c->sock.fd, &addr, sizeof(addr));
+	if (ret)
+		goto err_sock;
+	dipc_sys_setsockopt(c->sock.fd, SOL_SOCKET, SO_RCVTIMEO, &limit,
 			    sizeof(limit));
-	if (hello() == 0) {
+	ret = hello(c);
+	if (ret) {
+		ret = -EPROTO;
+		goto err_sock;
+	}
+	return 0;
+
+err_sock:
+	dipc_own_fd_close(&c->sock);
+	return ret;
+}
+
+/* The connection for ID, in *CONN_OUT, or the decision that there is none. */
+static enum conn_state conn_decide(const struct dipc_identity *id,
+				   struct dipc_client_conn **conn_out)
+{
+	const char *fallback = getenv("DIPC_FALLBACK");
+	bool may_fall_back =
+		!was_dipc && !(fallback && !strcmp(fallback, "never"));
+	struct dipc_client_conn *c = conn_free_entry();
+	int ret = c ? conn_open(c) : -EMFILE;
+
+	if (ret == 0) {
+		c->identity = *id;
+		c->has_faults = false;
+		c->is_used = true;
+		/* after conn_finish()'s news, for dipc_conn_is_mine() */
+		atomic_store_explicit(&c->is_retired, 0, memory_order_seq_cst);
 		was_dipc = true;
+		owner_pid = dipc_sys_getpid();
+		*conn_out = c;
 		return CONN_DIPC;
 	}
-	own_fd_close(&sock);
-
-err_broken:
-	dipc_conn_complain("dipcd does not answer on its socket: distributed "
-			   "objects fail with ENOLINK; start it again");
-	return CONN_BROKEN;
-
-err_none:
-	if (may_fall_back)
+	if (ret == -ENOENT && may_fall_back)
 		return CONN_KERNEL;
-	dipc_conn_complain("no dipcd on this machine, and DIPC_FALLBACK=never "
-			   "or an earlier dipcd forbids the kernel's objects");
+	if (ret == -ENOENT)
+		dipc_conn_complain("no dipcd on this machine, and "
+				   "DIPC_FALLBACK=never or an earlier dipcd "
+				   "forbids the kernel's objects");
+	else
+		dipc_conn_complain("dipcd does not answer on its socket: "
+				   "distributed objects fail with ENOLINK; "
+				   "start it again");
 	return CONN_BROKEN;
 }
 
-/* Forget the connection; the lock is held, or this is a forked child. */
-static void conn_drop(void)
+static enum conn_state state_now(void)
 {
-	own_fd_close(&sock);
-	own_fd_close(&bell);
-	own_fd_close(&uffd_dev);
-	/* the old mappings stay: another thread may still look at them */
-	has_faults = false;
-	atomic_store_explicit(&state, CONN_UNDECIDED, memory_order_release);
+	return (enum conn_state)atomic_load_explicit(&state,
+						     memory_order_relaxed);
 }
+
+static void state_set(enum conn_state to)
+{
+	atomic_store_explicit(&state, (uint32_t)to, memory_order_relaxed);
+}
+
+/* ---- fork --------------------------------------------------------------- */
 
 static void fork_prepare(void)
 {
-	pthread_mutex_lock(&lock);
+	dipc_lock_take(&lock);
 }
 
 static void fork_parent(void)
 {
-	pthread_mutex_unlock(&lock);
+	dipc_lock_give(&lock);
 }
 
+/* The parent's other threads, and the slots they held, are not here. */
 static void fork_child(void)
 {
-	if (atomic_load_explicit(&state, memory_order_relaxed) == CONN_DIPC)
-		conn_drop();
-	dipc_slot_after_fork();
-	pthread_mutex_unlock(&lock);
+	unsigned i;
+
+	for (i = 0; i < CONNS_MAX; i++) {
+		struct dipc_client_conn *c = &conns[i];
+
+		if (c->is_used) {
+			dipc_own_fd_close(&c->sock);
+			dipc_own_fd_close(&c->bell);
+		}
+		if (c->engine)
+			dipc_sys_munmap((void *)(uintptr_t)c->engine, PAGE_LEN);
+		memset(c, 0, sizeof(*c)); /* the areas were not inherited */
+	}
+	dipc_own_fd_close(&uffd_dev);
+	if (state_now() == CONN_DIPC)
+		state_set(CONN_UNDECIDED);
+	news();
+	dipc_lock_give(&lock);
 }
 
-static void fork_init(void)
+/* ---- which one ---------------------------------------------------------- */
+
+/* Those of an identity that the calling thread cannot have back. */
+static void conns_forgo(const struct dipc_identity *now)
 {
-	pthread_atfork(fork_prepare, fork_parent, fork_child);
+	unsigned i;
+
+	for (i = 0; i < CONNS_MAX; i++)
+		if (conns[i].is_used &&
+		    !dipc_identity_equal(&conns[i].identity, now) &&
+		    !dipc_identity_may_regain(&conns[i].identity, now))
+			conn_retire(&conns[i]);
 }
 
-int dipc_conn_use(void)
+/* Those that dipcd has let go of, and what this thread cannot have back. */
+static void conns_sweep(const struct dipc_identity *now)
 {
-	/* CONN_STATE */
-	int now = atomic_load_explicit(&state, memory_order_acquire);
+	struct dipc_client_conn *before = mine.conn;
+	unsigned i;
+
+	for (i = 0; i < CONNS_MAX; i++)
+		if (conns[i].is_used && dipc_area_is_closed(conns[i].area))
+			conn_retire(&conns[i]);
+	if (before && before->is_used &&
+	    !dipc_identity_equal(&before->identity, now) &&
+	    !dipc_identity_may_regain(&before->identity, now))
+		conn_retire(before);
+}
+
+static struct dipc_client_conn *conn_find(const struct dipc_identity *id)
+{
+	unsigned i;
+
+	for (i = 0; i < CONNS_MAX; i++)
+		if (conns[i].is_used &&
+		    !atomic_load_explicit(&conns[i].is_retired,
+					  memory_order_relaxed) &&
+		    dipc_identity_equal(&conns[i].identity, id))
+			return &conns[i];
+	return NULL;
+}
+
+static bool conns_any(void)
+{
+	unsigned i;
+
+	for (i = 0; i < CONNS_MAX; i++)
+		if (conns[i].is_used)
+			return true;
+	return false;
+}
+
+/* With the lock: this thread's connection, made if need be. */
+static enum conn_state conn_choose(void)
+{
+	struct dipc_client_conn *c;
+	struct dipc_identity id;
+	enum conn_state now;
+
+	now = state_now();
+	if (now == CONN_KERNEL || now == CONN_BROKEN)
+		return now;
+	if (!has_fork_hook) {
+		pthread_atfork(fork_prepare, fork_parent, fork_child);
+		has_fork_hook = true;
+	}
+	/* CONN_NEWS */
+	mine.generation =
+		atomic_load_explicit(&generation, memory_order_acquire);
+	dipc_identity_read(&id);
+	conns_sweep(&id);
+	c = conn_find(&id);
+	now = c ? CONN_DIPC : conn_decide(&id, &c);
+	if (now == CONN_DIPC)
+		mine.conn = c;
+	/* who cannot connect now may be somebody again who could */
+	if (now != CONN_BROKEN || !conns_any())
+		state_set(now);
+	return now;
+}
+
+static int conn_use_slowly(void)
+{
+	enum conn_state now;
 	int saved = errno;
 
-	if (now == CONN_DIPC && dipc_area_is_closed(conn.area)) {
-		pthread_mutex_lock(&lock);
-		/* another thread may have connected anew meanwhile */
-		now = atomic_load_explicit(&state, memory_order_relaxed);
-		if (now == CONN_DIPC && dipc_area_is_closed(conn.area)) {
-			conn_drop();
-			now = CONN_UNDECIDED;
-		}
-		pthread_mutex_unlock(&lock);
-	}
-	if (now == CONN_UNDECIDED) {
-		pthread_once(&fork_once, fork_init);
-		pthread_mutex_lock(&lock);
-		now = atomic_load_explicit(&state, memory_order_relaxed);
-		if (now == CONN_UNDECIDED) {
-			now = (int)conn_decide();
-			atomic_store_explicit(&state, now,
-					      memory_order_release);
-		}
-		pthread_mutex_unlock(&lock);
-	}
+	dipc_lock_take(&lock);
+	now = conn_choose();
+	dipc_lock_give(&lock);
 	errno = saved;
 	if (now == CONN_DIPC)
 		return 1;
 	return now == CONN_KERNEL ? 0 : -ENOLINK;
 }
 
-const struct dipc_client_conn *dipc_client_conn(void)
+static bool mine_is_good(void)
 {
-	return &conn;
+	return mine.conn && /* CONN_NEWS */
+	       mine.generation == atomic_load_explicit(&generation,
+						       memory_order_acquire) &&
+	       !atomic_load_explicit(&mine.conn->is_retired,
+				     memory_order_relaxed) &&
+	       !dipc_area_is_closed(mine.conn->area);
+}
+
+int dipc_conn_use(void)
+{
+	if (mine_is_good())
+		return 1;
+	/* code that runs inside of us, or in a handler of SIGSEGV there */
+	if (dipc_guard_is_inside() || state_now() == CONN_KERNEL)
+		return 0;
+	return conn_use_slowly();
+}
+
+bool dipc_conn_is_mine(const struct dipc_client_conn *conn)
+{
+	/* CONN_RETIRE first: a new life of the entry begins with news */
+	return !atomic_load_explicit(&conn->is_retired, memory_order_seq_cst) &&
+	       mine.generation ==
+		       atomic_load_explicit(&generation, memory_order_acquire);
+}
+
+struct dipc_client_conn *dipc_conn_mine(void)
+{
+	return mine.conn;
+}
+
+void dipc_conn_identity_changed(bool is_everybody)
+{
+	struct dipc_identity id;
+
+	if (dipc_guard_is_inside() || dipc_sys_getpid() != owner_pid)
+		return; /* never connected, or a child of vfork */
+	dipc_lock_take(&lock);
+	if (is_everybody) {
+		dipc_identity_read(&id);
+		conns_forgo(&id);
+	}
+	news();
+	dipc_lock_give(&lock);
 }
 
 void dipc_conn_lock(void)
 {
-	pthread_mutex_lock(&lock);
+	dipc_lock_take(&lock);
 }
 
 void dipc_conn_unlock(void)
 {
-	pthread_mutex_unlock(&lock);
+	dipc_lock_give(&lock);
 }
 
-void dipc_conn_ring(void)
+int dipc_conn_ask(const struct dipc_sock_msg *question, int fd_in,
+		  struct dipc_sock_msg *answer, int *fd_out)
+{
+	if (!mine_is_good() && conn_choose() != CONN_DIPC)
+		return -ENOLINK;
+	return dipc_sock_ask(&mine.conn->sock, question, fd_in, answer, fd_out);
+}
+
+void dipc_conn_ring(const struct dipc_client_conn *c)
 {
 	const uint64_t one = 1;
 
 	/* LOCAL_SLEEP */
 	atomic_thread_fence(memory_order_seq_cst);
-	if (!atomic_load_explicit(&conn.engine->is_asleep,
-				  memory_order_relaxed))
+	if (!atomic_load_explicit(&c->engine->is_asleep, memory_order_relaxed))
 		return;
-	if (own_fd_is_ours(&bell) &&
-	    dipc_sys_write(bell.fd, &one, sizeof(one)) < 0) {
+	if (dipc_own_fd_is_ours(&c->bell) &&
+	    dipc_sys_write(c->bell.fd, &one, sizeof(one)) < 0) {
 		/* full means it is rung already */
 	}
 }
 
-bool dipc_conn_is_alive(void)
+bool dipc_conn_is_alive(const struct dipc_client_conn *c)
 {
-	struct pollfd p = {.fd = sock.fd, .events = POLLRDHUP};
+	struct pollfd p = {.fd = c->sock.fd, .events = POLLRDHUP};
 
-	if (!own_fd_is_ours(&sock))
+	if (!dipc_own_fd_is_ours(&c->sock))
 		return false;
 	return dipc_sys_poll(&p, 1, 0) == 0 ||
 	       !(p.revents & (POLLRDHUP | POLLHUP | POLLERR));
@@ -456,7 +553,7 @@ static int faults_open(void)
 {
 	int fd = -1;
 
-	if (own_fd_is_ours(&uffd_dev))
+	if (dipc_own_fd_is_ours(&uffd_dev))
 		fd = dipc_sys_ioctl(uffd_dev.fd, USERFAULTFD_IOC_NEW,
 				    O_CLOEXEC | O_NONBLOCK);
 	if (fd < 0)
@@ -471,7 +568,9 @@ int dipc_conn_need_faults(void)
 	struct dipc_sock_msg a;
 	int fd, ret;
 
-	if (has_faults)
+	if (!mine_is_good() && conn_choose() != CONN_DIPC)
+		return -ENOLINK;
+	if (mine.conn->has_faults)
 		return 0;
 	fd = faults_open();
 	if (fd < 0) {
@@ -483,6 +582,6 @@ int dipc_conn_need_faults(void)
 	dipc_sys_close(fd);
 	if (ret == 0)
 		ret = a.status;
-	has_faults = ret == 0;
+	mine.conn->has_faults = ret == 0;
 	return ret;
 }

@@ -31,8 +31,7 @@ static bool word_is_readable(uintptr_t word)
 	if (ret == -EFAULT || ret == -EINVAL)
 		return ret == -EINVAL;
 	/* a filter of system calls answered; if here too, let it be tried */
-	ret = dipc_sys6(SYS_process_vm_readv,
-			(uintptr_t)dipc_sys3(SYS_getpid, 0, 0, 0),
+	ret = dipc_sys6(SYS_process_vm_readv, (uintptr_t)dipc_sys_getpid(),
 			(uintptr_t)&here, 1, (uintptr_t)&there, 1, 0);
 	return ret != -EFAULT;
 }

@@ -5,13 +5,13 @@
  */
 #include "runtime/client/client.h"
 
-#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ipc.h>
 
 #include "dipc/dipc.h"
 #include "runtime/base/config.h"
+#include "runtime/client/guard.h"
 
 #define KEYS_MAX 64u
 
@@ -25,7 +25,7 @@ static struct {
 	unsigned nr;
 	struct key_range range[KEYS_MAX];
 } keys;
-static pthread_once_t keys_once = PTHREAD_ONCE_INIT;
+static struct dipc_once keys_once = DIPC_ONCE_INIT;
 
 static void keys_parse(const char *text)
 {
@@ -69,7 +69,7 @@ static void keys_init(void)
 
 bool dipc_keys_are_all(void)
 {
-	pthread_once(&keys_once, keys_init);
+	dipc_once(&keys_once, keys_init);
 	return keys.is_all;
 }
 
@@ -77,7 +77,9 @@ bool dipc_keys_match(key_t key, int flags, bool is_shm)
 {
 	unsigned i;
 
-	pthread_once(&keys_once, keys_init);
+	if (dipc_guard_is_inside())
+		return false;
+	dipc_once(&keys_once, keys_init);
 	if (keys.is_all)
 		return true;
 	if ((flags & IPC_DIPC) && (!is_shm || keys.noreserve_is_dipc))

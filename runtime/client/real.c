@@ -2,10 +2,11 @@
 #include "runtime/client/client.h"
 
 #include <dlfcn.h>
-#include <pthread.h>
+
+#include "runtime/client/guard.h"
 
 static struct dipc_real real;
-static pthread_once_t real_once = PTHREAD_ONCE_INIT;
+static struct dipc_once real_once = DIPC_ONCE_INIT;
 
 /* dlsym gives an object pointer; ISO C wants the detour to a function's. */
 #define FIND(name)                                                             \
@@ -32,6 +33,6 @@ static void real_find(void)
 
 const struct dipc_real *dipc_real(void)
 {
-	pthread_once(&real_once, real_find);
+	dipc_once(&real_once, real_find);
 	return &real;
 }

@@ -14,7 +14,7 @@
 
 #include "runtime/base/sys.h"
 #include "runtime/client/copy.h"
-#include "runtime/client/fork.h"
+#include "runtime/client/conn.h"
 
 /* A call that dipcd cancelled with its connection is answered soon. */
 #define CLOSED_PATIENCE_S 10u
@@ -22,12 +22,11 @@
 /* Inside this file only: no errno. */
 #define SLOT_LOST INT64_MIN
 
-/* Slots in use by threads of this process; bit set: taken. */
-static _Atomic uint64_t taken[DIPC_SLOTS / 64];
-
-static unsigned slot_take(void)
+/* In the calling thread's connection; a bit in `taken` is a slot in use. */
+static unsigned slot_take(struct dipc_client_conn *conn)
 {
-	static _Thread_local unsigned last; /* its lines are warm */
+	static _Thread_local unsigned last /* its lines are warm */
+		__attribute__((tls_model("initial-exec")));
 	unsigned i;
 
 	for (;;) {
@@ -35,12 +34,14 @@ static unsigned slot_take(void)
 			unsigned slot = (last + i) % DIPC_SLOTS;
 			uint64_t bit = 1ull << slot % 64;
 
-			if (atomic_load_explicit(&taken[slot / 64],
+			if (atomic_load_explicit(&conn->taken[slot / 64],
 						 memory_order_relaxed) &
 			    bit)
 				continue;
-			if (atomic_fetch_or_explicit(&taken[slot / 64], bit,
-						     memory_order_acquire) &
+			/* CONN_RETIRE in conn.c */
+			if (atomic_fetch_or_explicit(&conn->taken[slot / 64],
+						     bit,
+						     memory_order_seq_cst) &
 			    bit)
 				continue;
 			last = slot;
@@ -50,26 +51,21 @@ static unsigned slot_take(void)
 	}
 }
 
-static void slot_give(unsigned slot)
+static void slot_give(struct dipc_client_conn *conn, unsigned slot)
 {
-	atomic_fetch_and_explicit(&taken[slot / 64], ~(1ull << slot % 64),
-				  memory_order_release);
+	/* CONN_RETIRE */
+	atomic_fetch_and_explicit(&conn->taken[slot / 64], ~(1ull << slot % 64),
+				  memory_order_seq_cst);
+	if (atomic_load_explicit(&conn->is_retired, memory_order_seq_cst))
+		dipc_conn_reap(conn);
 }
 
-void dipc_slot_after_fork(void)
-{
-	unsigned i;
-
-	for (i = 0; i < DIPC_SLOTS / 64; i++)
-		atomic_store_explicit(&taken[i], 0, memory_order_relaxed);
-}
-
-static void slot_post(struct dipc_area *area, unsigned slot)
+static void slot_post(const struct dipc_client_conn *conn, unsigned slot)
 {
 	/* LOCAL_POST, then LOCAL_SLEEP's fence in dipc_conn_ring() */
-	atomic_fetch_or_explicit(&area->posted[slot / 64], 1ull << slot % 64,
-				 memory_order_release);
-	dipc_conn_ring();
+	atomic_fetch_or_explicit(&conn->area->posted[slot / 64],
+				 1ull << slot % 64, memory_order_release);
+	dipc_conn_ring(conn);
 }
 
 static uint64_t now_ns(void)
@@ -87,10 +83,10 @@ static bool slot_is_done(struct dipc_slot *s)
 }
 
 /* A short wait without a system call; false when it has to be a long one. */
-static bool slot_spin(struct dipc_slot *s)
+static bool slot_spin(const struct dipc_client_conn *conn, struct dipc_slot *s)
 {
-	uint32_t spin = atomic_load_explicit(
-		&dipc_client_conn()->engine->spin_ns, memory_order_relaxed);
+	uint32_t spin = atomic_load_explicit(&conn->engine->spin_ns,
+					     memory_order_relaxed);
 	uint64_t end;
 	unsigned i;
 
@@ -111,9 +107,11 @@ static bool slot_spin(struct dipc_slot *s)
  * Sleep until done. With a timeout the futex call is never restarted after a
  * signal handler, SA_RESTART or not: as semop(2) and msgrcv(2) behave.
  */
-static int64_t slot_sleep(struct dipc_slot *s, struct dipc_area *area,
-			  unsigned slot, bool is_interruptible)
+static int64_t slot_sleep(struct dipc_slot *s,
+			  const struct dipc_client_conn *conn, unsigned slot,
+			  bool is_interruptible)
 {
+	struct dipc_area *area = conn->area;
 	const struct timespec second = {.tv_sec = 1};
 	unsigned patience = CLOSED_PATIENCE_S;
 	int64_t ret = 0;
@@ -133,7 +131,7 @@ static int64_t slot_sleep(struct dipc_slot *s, struct dipc_area *area,
 		if (woken == -EINTR && is_interruptible) {
 			atomic_store_explicit(&s->must_cancel, 1,
 					      memory_order_relaxed);
-			slot_post(area, slot);
+			slot_post(conn, slot);
 		} else if (woken == -ETIMEDOUT && state == DIPC_SLOT_POSTED &&
 			   dipc_area_is_closed(area)) {
 			ret = SLOT_LOST; /* posted too late to be seen */
@@ -141,7 +139,7 @@ static int64_t slot_sleep(struct dipc_slot *s, struct dipc_area *area,
 		} else if (woken == -ETIMEDOUT &&
 			   (dipc_area_is_closed(area)
 				    ? --patience == 0
-				    : !dipc_conn_is_alive())) {
+				    : !dipc_conn_is_alive(conn))) {
 			ret = -ENOLINK;
 			break;
 		}
@@ -203,11 +201,16 @@ static int64_t slot_collect(struct dipc_slot_call *call,
  */
 static int64_t slot_try(struct dipc_slot_call *call)
 {
-	struct dipc_area *area = dipc_client_conn()->area;
-	unsigned slot = slot_take();
+	struct dipc_client_conn *conn = dipc_conn_mine();
+	unsigned slot = slot_take(conn);
+	struct dipc_area *area = conn->area;
 	struct dipc_slot *s = &area->slot[slot];
 	int64_t ret = 0;
 
+	if (!dipc_conn_is_mine(conn)) {
+		slot_give(conn, slot);
+		return SLOT_LOST;
+	}
 	s->call = call->call;
 	s->args = call->args;
 	s->payload_len =
@@ -215,9 +218,9 @@ static int64_t slot_try(struct dipc_slot_call *call)
 	atomic_store_explicit(&s->must_cancel, 0, memory_order_relaxed);
 	atomic_store_explicit(&s->state, DIPC_SLOT_POSTED,
 			      memory_order_release);
-	slot_post(area, slot);
-	if (!slot_spin(s))
-		ret = slot_sleep(s, area, slot, call->is_interruptible);
+	slot_post(conn, slot);
+	if (!slot_spin(conn, s))
+		ret = slot_sleep(s, conn, slot, call->is_interruptible);
 	if (ret == 0)
 		ret = slot_collect(call, s, area->payload[slot]);
 	/* cancelled by the closing, not by a signal of ours */
@@ -225,7 +228,7 @@ static int64_t slot_try(struct dipc_slot_call *call)
 	    !atomic_load_explicit(&s->must_cancel, memory_order_relaxed))
 		ret = SLOT_LOST;
 	atomic_store_explicit(&s->state, DIPC_SLOT_FREE, memory_order_relaxed);
-	slot_give(slot);
+	slot_give(conn, slot);
 	return ret;
 }
 

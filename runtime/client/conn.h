@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* A connection to dipcd, for slot.c, which makes calls through it. */
+#ifndef DIPC_CLIENT_CONN_H
+#define DIPC_CLIENT_CONN_H
+
+#include "runtime/base/local.h"
+#include "runtime/client/identity.h"
+#include "runtime/client/sock.h"
+
+/*
+ * Entries are never freed, and their addresses and mappings stay where they
+ * are: a thread may look at one that has just been given up.
+ */
+struct dipc_client_conn {
+	struct dipc_area *area; /* NULL: never used, in this process */
+	const struct dipc_engine_page *engine;
+	/* guarded by conn.c's lock, but for the descriptors of a live one */
+	struct dipc_own_fd sock;
+	struct dipc_own_fd bell; /* the engine's eventfd */
+	struct dipc_identity identity;
+	bool is_used;
+	bool has_faults; /* its userfaultfd has been handed over */
+	/* calls under way, by slot, and whether new ones may begin; see
+	   CONN_RETIRE in conn.c */
+	_Atomic uint64_t taken[DIPC_SLOTS / 64];
+	_Atomic uint32_t is_retired;
+};
+
+/* The calling thread's, after dipc_conn_use() gave 1. */
+struct dipc_client_conn *dipc_conn_mine(void);
+/* Is it still, and has not been given up? Asked with a slot of it taken. */
+bool dipc_conn_is_mine(const struct dipc_client_conn *conn);
+/* The last call through a retired one has ended. */
+void dipc_conn_reap(struct dipc_client_conn *conn);
+/* Ring the engine's bell, if it sleeps. */
+void dipc_conn_ring(const struct dipc_client_conn *conn);
+/* Is dipcd still there? */
+bool dipc_conn_is_alive(const struct dipc_client_conn *conn);
+
+#endif
