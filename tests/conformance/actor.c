@@ -535,7 +535,7 @@ long finish(struct actor *a)
 		return show_reply(a);
 	if (receive(a, scaled_ms(FINISH_MS)))
 		return show_reply(a);
-	out("%s: %s still blocked\n", a->name, a->text);
+	out("%s: %s does not end\n", a->name, a->text);
 	return -EINPROGRESS;
 }
 

@@ -89,7 +89,7 @@ long act(struct actor *a, actor_fn *fn, void *blob, size_t len, show_fn *show,
 struct actor *starts(struct actor *a);
 struct actor *blocks(struct actor *a);
 
-/* Waits for the end of what was begun and prints its line, or "still blocked". */
+/* Waits for the end of what was begun and prints its line; "does not end" after 2 s. */
 long finish(struct actor *a);
 /* Says whether A still sleeps in what was begun; if it does not, finish(a). */
 void still_blocked(struct actor *a);

@@ -9,20 +9,29 @@
 #include <sys/shm.h>
 #include <sys/wait.h>
 
-/* One table a file; ends with an empty row. */
-extern const struct conformance_case info_cases[];
-extern const struct conformance_case sem_get_cases[];
-extern const struct conformance_case sem_op_cases[];
-extern const struct conformance_case shm_get_cases[];
-extern const struct conformance_case shm_attach_cases[];
-extern const struct conformance_case shm_ctl_cases[];
-extern const struct conformance_case shm_life_cases[];
-extern const struct conformance_case shm_map_cases[];
+/* A theme is a file and its table, THEME_cases, which ends with an empty row. */
+#define THEMES(X)                                                              \
+	X(info)                                                                \
+	X(sem_get)                                                             \
+	X(sem_op)                                                              \
+	X(sem_order)                                                           \
+	X(sem_time)                                                            \
+	X(sem_ctl)                                                             \
+	X(sem_undo)                                                            \
+	X(sem_perm)                                                            \
+	X(sem_bad)                                                             \
+	X(shm_get)                                                             \
+	X(shm_attach)                                                          \
+	X(shm_ctl)                                                             \
+	X(shm_life)                                                            \
+	X(shm_map)
 
-static const struct conformance_case *const tables[] = {
-	info_cases,       sem_get_cases, sem_op_cases,   shm_get_cases,
-	shm_attach_cases, shm_ctl_cases, shm_life_cases, shm_map_cases,
-};
+#define DECLARE(theme) extern const struct conformance_case theme##_cases[];
+#define ADDRESS(theme) theme##_cases,
+
+THEMES(DECLARE)
+
+static const struct conformance_case *const tables[] = {THEMES(ADDRESS)};
 
 #define CASE_MS 16000
 

@@ -8,6 +8,13 @@
 #include <sys/msg.h>
 #include <sys/sem.h>
 
+/* A, B and C at places 1, 2 and 3, started by the two below. */
+extern struct actor *A, *B, *C;
+void three(void);
+/* three(), and a set (or a queue) of A's, mode 0600, its key KEY(1). */
+int three_and_set(int nsems);
+int three_and_queue(void);
+
 /* ---- semaphores -----------------------------------------------------------*/
 
 #define OPS(...)                                                               \

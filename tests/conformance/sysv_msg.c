@@ -37,6 +37,12 @@ int a_msgget(struct actor *a, key_t key, int flags, const char *name)
 			"msgget(%s, %s)", key_name(key), get_flags(flags));
 }
 
+int three_and_queue(void)
+{
+	three();
+	return a_msgget(A, KEY(1), IPC_CREAT | 0600, "queue");
+}
+
 /* ---- msgsnd, msgrcv -------------------------------------------------------*/
 
 struct msg_arg {

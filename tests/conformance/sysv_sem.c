@@ -5,6 +5,21 @@
 #define SEMS_MAX 32000
 #define OPS_MAX  1100
 
+struct actor *A, *B, *C;
+
+void three(void)
+{
+	A = actor_start(1);
+	B = actor_start(2);
+	C = actor_start(3);
+}
+
+int three_and_set(int nsems)
+{
+	three();
+	return a_semget(A, KEY(1), nsems, IPC_CREAT | 0600, "set");
+}
+
 struct get_arg {
 	key_t key;
 	int nsems;
@@ -269,8 +284,15 @@ static void show_all(long ret, const void *blob, size_t len)
 
 	(void)len;
 	out("%ld:", ret);
-	for (int i = 0; i < arg->nr; i++)
+	for (int i = 0, n; i < arg->nr; i += n) {
+		for (n = 1; i + n < arg->nr; n++)
+			if (arg->nr <= 16 ||
+			    arg->values[i + n] != arg->values[i])
+				break;
+		if (n > 1)
+			out(" %d times", n);
 		out(" %d", arg->values[i]);
+	}
 }
 
 static long run_all(struct actor *a, struct all_arg *arg, show_fn *show)
