@@ -50,7 +50,7 @@ check() { # NAME
 }
 
 map_symbols() {
-	sed -n 's/^[[:space:]]*\([a-z][a-z0-9_]*\);$/\1/p' \
+	sed -n 's/^[[:space:]]*\([a-z_][a-z0-9_]*\);$/\1/p' \
 		runtime/client/libdipc-rdma.map | sort
 }
 
