@@ -201,7 +201,11 @@ enum dipc_sock_type {
 	/* -> ; answer with fds: area, engine page, wake eventfd, and, if dipcd
 	   could open it, /dev/userfaultfd (flag below) */
 	DIPC_SOCK_HELLO = 1,
-	/* -> with the fd of a new userfaultfd of this process */
+	/*
+	 * -> with the fd of a new userfaultfd of this process. addr: a page,
+	 * present, that the child of a fork writes first of all. That fault
+	 * tells who it is, as the kernel sees it.
+	 */
 	DIPC_SOCK_FAULTS,
 	/* -> id, flags (shmat's). Answer: status, size, and the fd to map. */
 	DIPC_SOCK_ATTACH,
@@ -210,6 +214,8 @@ enum dipc_sock_type {
 	 * Answered when faults there are served: only then mprotect.
 	 */
 	DIPC_SOCK_MAPPED,
+	/* -> id: what ATTACH gave was not mapped after all. Answered. */
+	DIPC_SOCK_NOT_MAPPED = 10,
 };
 
 #define DIPC_SOCK_HAS_UFFD_DEV 1u /* hello's answer: flags */

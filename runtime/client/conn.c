@@ -32,6 +32,7 @@
 #include "runtime/client/client.h"
 #include "runtime/client/guard.h"
 #include "runtime/client/identity.h"
+#include "runtime/client/name.h"
 
 #ifndef USERFAULTFD_IOC_NEW
 #define USERFAULTFD_IOC_NEW _IO(0xAA, 0x00)
@@ -359,6 +360,7 @@ static void fork_child(void)
 	if (state_now() == CONN_DIPC)
 		state_set(CONN_UNDECIDED);
 	news();
+	dipc_name_after_fork();
 	dipc_lock_give(&lock);
 }
 
@@ -566,6 +568,7 @@ int dipc_conn_need_faults(void)
 {
 	struct dipc_sock_msg q = {.type = DIPC_SOCK_FAULTS};
 	struct dipc_sock_msg a;
+	void *name;
 	int fd, ret;
 
 	if (!mine_is_good() && conn_choose() != CONN_DIPC)
@@ -578,10 +581,16 @@ int dipc_conn_need_faults(void)
 				   "doctor` tells how to allow it");
 		return fd;
 	}
-	ret = dipc_conn_ask(&q, fd, &a, NULL);
+	name = dipc_name_create();
+	q.addr = (uintptr_t)name;
+	ret = name ? dipc_conn_ask(&q, fd, &a, NULL) : -ENOMEM;
 	dipc_sys_close(fd);
 	if (ret == 0)
 		ret = a.status;
+	if (ret == 0)
+		dipc_name_keep(name);
+	else if (name)
+		dipc_name_destroy(name);
 	mine.conn->has_faults = ret == 0;
 	return ret;
 }

@@ -17,9 +17,8 @@
 #include <errno.h>
 #include <stdatomic.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <sys/syscall.h>
-#include <unistd.h>
+
+#include "runtime/base/sys.h"
 
 #define FIRST_ROOM 32u
 
@@ -30,6 +29,8 @@ enum word {
 	WORD_SIZE,
 	WORD_NAME, /* id | attach << 32 */
 	WORD_READONLY,
+	WORD_DEV,
+	WORD_INO,
 	NR_WORDS,
 };
 
@@ -96,6 +97,8 @@ static int table_next(const struct table *t, uintptr_t addr,
 	range->id = (int32_t)(uint32_t)name;
 	range->attach = (uint32_t)(name >> 32);
 	range->is_readonly = word_get(t, i, WORD_READONLY);
+	range->dev = word_get(t, i, WORD_DEV);
+	range->ino = word_get(t, i, WORD_INO);
 	return 0;
 }
 
@@ -175,6 +178,8 @@ static void table_fill(struct table *t)
 		word_set(t, i, WORD_NAME,
 			 (uint32_t)r->id | (uint64_t)r->attach << 32);
 		word_set(t, i, WORD_READONLY, r->is_readonly);
+		word_set(t, i, WORD_DEV, r->dev);
+		word_set(t, i, WORD_INO, r->ino);
 	}
 	atomic_store_explicit(&t->nr, nr_ranges, memory_order_relaxed);
 }
@@ -219,10 +224,10 @@ static void ranges_publish(void)
 /* Not through libc's symbol: that is ours, and asks us. */
 static void *memory_new(size_t bytes)
 {
-	long ret = syscall(SYS_mmap, NULL, bytes, PROT_READ | PROT_WRITE,
-			   MAP_PRIVATE | MAP_ANONYMOUS, -1, 0L);
+	void *map = dipc_sys_mmap(NULL, bytes, PROT_READ | PROT_WRITE,
+				  MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
-	return ret == -1 ? NULL : (void *)ret;
+	return dipc_sys_mmap_error(map) ? NULL : map;
 }
 
 int dipc_range_reserve(unsigned nr)

@@ -23,6 +23,7 @@ struct dipc_range {
 	uint64_t offset;       /* in the segment: of start, or of the address
 				  that was asked for */
 	uint64_t segment_size; /* as shmget was told */
+	uint64_t dev, ino;     /* of what is mapped, as in struct stat */
 	int32_t id;
 	uint32_t attach; /* which shmat of this process */
 	bool is_readonly;

@@ -191,13 +191,17 @@ static void client_message(struct dipc_client *c,
 		client_hello(c);
 		break;
 	case DIPC_SOCK_FAULTS:
-		dipc_segments_faults(c, fd);
+		dipc_segments_faults(c, msg->addr, fd);
 		return; /* has taken FD */
 	case DIPC_SOCK_ATTACH:
 		dipc_segments_attach(c, msg);
 		break;
 	case DIPC_SOCK_MAPPED:
 		dipc_segments_mapped(c, msg);
+		break;
+	case DIPC_SOCK_NOT_MAPPED:
+		dipc_segments_forget(c);
+		dipc_client_reply(c, msg, NULL, 0);
 		break;
 	default:
 		client_close(c);

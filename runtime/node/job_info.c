@@ -204,6 +204,9 @@ int64_t dipc_job_info(struct dipc_job *job)
 
 	if (kind < DIPC_KIND_SHM || kind > DIPC_KIND_MSG)
 		return -EINVAL;
+	if (kind == DIPC_KIND_SHM)
+		dipc_spaces_settle(dipc_segments_spaces(job->node->segments),
+				   -1);
 	return job->call == DIPC_CALL_INFO
 		       ? job_info(job, (enum dipc_kind)kind)
 		       : job_stat_index(job, (enum dipc_kind)kind);

@@ -35,6 +35,9 @@ int64_t dipc_job_shm(struct dipc_job *job)
 {
 	if (job->call == DIPC_CALL_SHMGET)
 		return job_shmget(job);
+	/* who has ended here counts as such, whatever is asked */
+	dipc_spaces_settle(dipc_segments_spaces(job->node->segments),
+			   job->args.ctl.id);
 	if (job->args.ctl.cmd == SHM_LOCK || job->args.ctl.cmd == SHM_UNLOCK)
 		return shm_lock(job);
 	return dipc_job_ctl(job, DIPC_KIND_SHM);

@@ -64,86 +64,120 @@ static uint64_t shm_off(struct dipc_fabric *f, int32_t id, size_t field)
 #define SHM_OFF(f, id, field)                                                  \
 	shm_off(f, id, offsetof(struct dipc_arena_shm, field))
 
-struct detach_job {
-	struct dipc_node *node;
-	int32_t id;
-	uint32_t pid;
-	bool is_open; /* the node's `opens`, not an attachment */
-};
-
-/* One down; the last one of a removed segment calls the referee. */
-static int detach_count(struct dipc_fabric *f, const struct detach_job *job)
+/*
+ * Nobody waits for what is posted here, but it is posted at once: who asks
+ * later sees it.
+ */
+static int count_post(struct dipc_tx *tx, int32_t id)
 {
-	uint64_t slot_off =
-		dipc_object_off(dipc_fabric_super(f), dipc_id_slot(job->id));
-	uint64_t counter = job->is_open ? SHM_OFF(f, job->id, opens)
-					: SHM_OFF(f, job->id, nattch);
-	struct dipc_link *link = dipc_fabric_arena(f);
-	uint64_t now = (uint64_t)dipc_fabric_wall(f);
-	const struct dipc_arena_object *obj;
-	struct dipc_tx tx;
-	int ret;
+	int ret = dipc_tx_post(tx);
 
-	ret = dipc_tx_begin(&tx, link, 512);
+	/* too many is a leak; too few, and the link is gone with all */
 	if (ret)
-		return ret;
-	dipc_tx_faa(&tx, dipc_tx_at(link, counter), (uint64_t)-1);
-	if (!job->is_open)
-		dipc_tx_write(&tx, dipc_tx_at(link, SHM_OFF(f, job->id, dtime)),
-			      &now, sizeof(now));
-	obj = dipc_tx_read(&tx, dipc_tx_at(link, slot_off), sizeof(*obj));
-	ret = dipc_tx_run(&tx);
-	if (ret == 0 && job->pid && !job->is_open) {
-		uint64_t pids =
-			(obj->shm.pids & 0xffffffffu) |
-			(uint64_t)dipc_who(dipc_fabric_node(f), job->pid) << 32;
-
-		(void)dipc_arena_write(f, SHM_OFF(f, job->id, pids), &pids,
-				       sizeof(pids));
-	}
-	if (ret == 0 && (obj->state & DIPC_OBJECT_REMOVED) &&
-	    obj->shm.nattch == 0 && obj->shm.opens == 0)
-		dipc_fabric_hint_reap(f, dipc_id_slot(job->id));
-	dipc_tx_end(&tx);
+		dipc_debug("segment 0x%x: not counted", (unsigned)id);
 	return ret;
 }
 
-static void detach_fiber(void *arg)
-{
-	struct detach_job *job = arg;
+struct reap_job {
+	struct dipc_node *node;
+	int32_t id;
+};
 
-	if (detach_count(job->node->fabric, job))
-		dipc_debug("segment 0x%x: a detach was not counted",
-			   (unsigned)job->id);
+/* Was that the last of a removed segment? Then the referee frees it. */
+static void reap_fiber(void *arg)
+{
+	struct reap_job *job = arg;
+	struct dipc_fabric *f = job->node->fabric;
+	uint32_t slot = dipc_id_slot(job->id);
+	struct dipc_arena_object obj;
+
+	if (dipc_arena_read(f, dipc_object_off(dipc_fabric_super(f), slot),
+			    &obj, sizeof(obj)) == 0 &&
+	    (obj.state & DIPC_OBJECT_REMOVED) && obj.shm.nattch == 0 &&
+	    obj.shm.opens == 0)
+		dipc_fabric_hint_reap(f, slot);
 	free(job);
 }
 
-static void detach_start(struct dipc_node *node, int32_t id, uint32_t pid,
-			 bool is_open)
+static void reap_start(struct dipc_node *node, int32_t id)
 {
-	struct detach_job *job = malloc(sizeof(*job));
+	struct reap_job *job = malloc(sizeof(*job));
 
 	if (!job)
-		return; /* the count stays too high: a leak, not a danger */
+		return; /* the referee looks by itself, later */
 	job->node = node;
 	job->id = id;
-	job->pid = pid;
-	job->is_open = is_open;
-	if (dipc_fiber_spawn(dipc_loop_sched(node->loop), detach_fiber, job))
+	if (dipc_fiber_spawn(dipc_loop_sched(node->loop), reap_fiber, job))
 		free(job);
 }
 
-/* One more attachment of a segment that has one: a fork. */
-static void attach_posted(struct dipc_node *node, int32_t id)
+/* The last process that attached or detached, and when. */
+static void add_trace(struct dipc_tx *tx, struct dipc_node *node, int32_t id,
+		      uint64_t time_off, uint32_t pid)
+{
+	struct dipc_fabric *f = node->fabric;
+	struct dipc_link *link = dipc_fabric_arena(f);
+	uint64_t now = (uint64_t)dipc_fabric_wall(f);
+	uint32_t who;
+
+	dipc_tx_write(tx, dipc_tx_at(link, time_off), &now, sizeof(now));
+	if (!pid)
+		return;
+	/* the upper half of `pids` */
+	who = dipc_who(dipc_fabric_node(f), pid);
+	dipc_tx_write(tx, dipc_tx_at(link, SHM_OFF(f, id, pids) + sizeof(who)),
+		      &who, sizeof(who));
+}
+
+/* An attachment that was counted is mapped now, by process PID. */
+static void attach_trace(struct dipc_node *node, int32_t id, uint32_t pid)
+{
+	struct dipc_tx tx;
+
+	if (dipc_tx_begin(&tx, dipc_fabric_arena(node->fabric), 64))
+		return;
+	add_trace(&tx, node, id, SHM_OFF(node->fabric, id, atime), pid);
+	(void)count_post(&tx, id);
+}
+
+/* PID (0: not known) attached, DELTA 1, or detached, -1, a mapping. */
+static void attach_count_posted(struct dipc_node *node, int32_t id,
+				uint32_t pid, int delta)
 {
 	struct dipc_link *link = dipc_fabric_arena(node->fabric);
 	struct dipc_tx tx;
 
-	if (dipc_tx_begin(&tx, link, 8))
+	if (dipc_tx_begin(&tx, link, 64))
 		return;
 	dipc_tx_faa(&tx, dipc_tx_at(link, SHM_OFF(node->fabric, id, nattch)),
-		    1);
-	(void)dipc_tx_post(&tx);
+		    (uint64_t)(int64_t)delta);
+	add_trace(&tx, node, id,
+		  delta > 0 ? SHM_OFF(node->fabric, id, atime)
+			    : SHM_OFF(node->fabric, id, dtime),
+		  pid);
+	if (count_post(&tx, id) == 0 && delta < 0)
+		reap_start(node, id);
+}
+
+/* What ATTACH counted and is not to be: nothing was attached. */
+static void uncount_posted(struct dipc_node *node, int32_t id, bool is_nattch,
+			   bool is_open)
+{
+	struct dipc_link *link = dipc_fabric_arena(node->fabric);
+	struct dipc_tx tx;
+
+	if (dipc_tx_begin(&tx, link, 64))
+		return;
+	if (is_nattch)
+		dipc_tx_faa(&tx,
+			    dipc_tx_at(link, SHM_OFF(node->fabric, id, nattch)),
+			    (uint64_t)-1);
+	if (is_open)
+		dipc_tx_faa(&tx,
+			    dipc_tx_at(link, SHM_OFF(node->fabric, id, opens)),
+			    (uint64_t)-1);
+	if (count_post(&tx, id) == 0)
+		reap_start(node, id);
 }
 
 /* ---- events of the address spaces and the page protocol ----------------- */
@@ -167,10 +201,7 @@ static void on_attached(void *arg, struct dipc_segment *seg, uint32_t pid,
 {
 	struct dipc_segments *s = arg;
 
-	if (delta > 0)
-		attach_posted(s->node, dipc_segment_id(seg));
-	else
-		detach_start(s->node, dipc_segment_id(seg), pid, false);
+	attach_count_posted(s->node, dipc_segment_id(seg), pid, delta);
 }
 
 static void on_gone(void *arg, struct dipc_space *space)
@@ -209,7 +240,7 @@ static void on_released(void *arg, struct dipc_segment *seg,
 	struct dipc_segments *s = arg;
 
 	dipc_pager_uffd_destroy(pager);
-	detach_start(s->node, dipc_segment_id(seg), 0, true);
+	uncount_posted(s->node, dipc_segment_id(seg), false, true);
 }
 
 static int on_await_fenced(void *arg, unsigned node)
@@ -425,7 +456,8 @@ uint64_t dipc_segments_rss(struct dipc_node *node, int32_t id)
 
 /* ---- attaching ---------------------------------------------------------- */
 
-void dipc_segments_faults(struct dipc_client *client, int fd)
+void dipc_segments_faults(struct dipc_client *client, uint64_t name_page,
+			  int fd)
 {
 	struct dipc_sock_msg answer = {.magic = DIPC_LOCAL_MAGIC,
 				       .version = DIPC_LOCAL_VERSION,
@@ -436,9 +468,9 @@ void dipc_segments_faults(struct dipc_client *client, int fd)
 			close(fd);
 		answer.status = -EINVAL;
 	} else {
-		answer.status =
-			dipc_space_create(client->node->segments->spaces, fd,
-					  client->process->pid, &client->space);
+		answer.status = dipc_space_create(
+			client->node->segments->spaces, fd,
+			client->process->pid, name_page, &client->space);
 	}
 	dipc_client_reply(client, &answer, NULL, 0);
 }
@@ -463,7 +495,6 @@ static int attach_count(struct dipc_fabric *f, int32_t id,
 {
 	uint64_t slot_off =
 		dipc_object_off(dipc_fabric_super(f), dipc_id_slot(id));
-	uint64_t now = (uint64_t)dipc_fabric_wall(f);
 	struct dipc_link *link = dipc_fabric_arena(f);
 	struct dipc_tx tx;
 	const void *after;
@@ -474,8 +505,6 @@ static int attach_count(struct dipc_fabric *f, int32_t id,
 		return ret;
 	dipc_tx_faa(&tx, dipc_tx_at(link, SHM_OFF(f, id, nattch)), 1);
 	dipc_tx_faa(&tx, dipc_tx_at(link, SHM_OFF(f, id, opens)), 1);
-	dipc_tx_write(&tx, dipc_tx_at(link, SHM_OFF(f, id, atime)), &now,
-		      sizeof(now));
 	after = dipc_tx_read(&tx, dipc_tx_at(link, slot_off), sizeof(*obj));
 	ret = dipc_tx_run(&tx);
 	if (ret == 0)
@@ -506,10 +535,10 @@ static int attach_open(struct dipc_client *client, int32_t id, int32_t flags,
 	struct dipc_node *node = client->node;
 	struct dipc_arena_object obj;
 	struct dipc_segment *seg;
-	uint64_t pids;
-	uint32_t who;
 	int ret;
 
+	/* a removed segment is there as long as somebody lives */
+	dipc_spaces_settle(node->segments->spaces, id);
 	ret = dipc_object_read(node->fabric, id, DIPC_KIND_SHM, &obj);
 	if (ret == -EIDRM)
 		ret = attach_is_possible(&obj, 0) ? 0 : -EINVAL;
@@ -520,25 +549,19 @@ static int attach_open(struct dipc_client *client, int32_t id, int32_t flags,
 		return ret;
 	ret = attach_count(node->fabric, id, &obj);
 	if (ret) {
-		detach_start(node, id, 0, false);
-		detach_start(node, id, 0, true);
+		uncount_posted(node, id, true, true);
 		return ret;
 	}
 	ret = dipc_segment_open(node->segments->pages, id, &obj.shm, &seg);
 	if (ret) {
-		detach_start(node, id, 0, false);
-		detach_start(node, id, 0, true);
+		uncount_posted(node, id, true, true);
 		return ret;
 	}
 	/* a node counts once in `opens`, however many attachments it has */
 	if (node->segments->newest == seg)
 		node->segments->newest = NULL;
 	else
-		detach_start(node, id, 0, true);
-	who = dipc_who(dipc_fabric_node(node->fabric), client->process->pid);
-	pids = (obj.shm.pids & 0xffffffffu) | (uint64_t)who << 32;
-	(void)dipc_arena_write(node->fabric, SHM_OFF(node->fabric, id, pids),
-			       &pids, sizeof(pids));
+		uncount_posted(node, id, false, true);
 	*seg_out = seg;
 	return 0;
 }
@@ -627,6 +650,7 @@ void dipc_segments_mapped(struct dipc_client *client,
 		dipc_segments_forget(client);
 	} else {
 		client->attaching = NULL;
+		attach_trace(client->node, msg->id, client->process->pid);
 		dipc_segment_put(seg); /* the attachment has its own */
 	}
 	dipc_client_reply(client, &answer, NULL, 0);
@@ -639,6 +663,6 @@ void dipc_segments_forget(struct dipc_client *client)
 	if (!seg)
 		return;
 	client->attaching = NULL;
-	detach_start(client->node, dipc_segment_id(seg), 0, false);
+	uncount_posted(client->node, dipc_segment_id(seg), true, false);
 	dipc_segment_put(seg);
 }

@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "runtime/base/log.h"
@@ -17,7 +18,7 @@
 		    UFFD_FEATURE_WP_HUGETLBFS_SHMEM |                          \
 		    UFFD_FEATURE_PAGEFAULT_FLAG_WP | UFFD_FEATURE_EVENT_FORK | \
 		    UFFD_FEATURE_EVENT_REMAP | UFFD_FEATURE_EVENT_UNMAP |      \
-		    UFFD_FEATURE_EVENT_REMOVE))
+		    UFFD_FEATURE_EVENT_REMOVE | UFFD_FEATURE_THREAD_ID))
 
 #define EVENT_BATCH 16u
 /* Batches read in one round of the loop, so that others get their turn. */
@@ -57,21 +58,38 @@ void dipc_space_set_dead(struct dipc_space *space)
 	spaces_want_reap(space->spaces);
 }
 
+/* As Linux counts: each mapping is one, pieces and copies too. */
+static void map_count(struct dipc_space *space, const struct attach *attach,
+		      int delta)
+{
+	struct dipc_spaces *spaces = space->spaces;
+
+	if (spaces->events->attached && !attach->is_silent)
+		spaces->events->attached(spaces->arg, attach->seg, space->pid,
+					 delta);
+}
+
 static void map_free(struct map *map)
 {
-	struct dipc_spaces *spaces = map->space->spaces;
 	struct attach *attach = map->attach;
 
+	map_count(map->space, attach, -1);
 	dipc_list_del(&map->in_space);
 	dipc_list_del(&map->in_pager);
 	free(map);
 	if (--attach->nr_maps)
 		return;
-	if (spaces->events->attached && !attach->is_silent)
-		spaces->events->attached(spaces->arg, attach->seg, attach->pid,
-					 -1);
 	dipc_segment_put(attach->seg);
 	free(attach);
+}
+
+static void space_forget_end(struct dipc_space *space)
+{
+	if (space->end.fd < 0)
+		return;
+	dipc_loop_unwatch(space->spaces->loop, &space->end);
+	close(space->end.fd);
+	space->end.fd = -1;
 }
 
 static void space_free(struct dipc_space *space)
@@ -80,6 +98,7 @@ static void space_free(struct dipc_space *space)
 
 	if (spaces->events->gone)
 		spaces->events->gone(spaces->arg, space);
+	space_forget_end(space);
 	dipc_loop_unwatch(spaces->loop, &space->watch);
 	if (spaces->events->unkeep)
 		spaces->events->unkeep(spaces->arg, DIPC_KEEP_FAULTS,
@@ -139,8 +158,10 @@ static void space_split(struct dipc_space *space, uint64_t addr)
 	if (!map || map->addr == addr)
 		return;
 	head = (addr - map->addr) / DIPC_PAGE_SIZE;
-	if (dipc_map_clone(map, addr, map->first + head, map->nr - head))
-		map->nr = head;
+	if (!dipc_map_clone(map, addr, map->first + head, map->nr - head))
+		return;
+	map->nr = head;
+	map_count(space, map->attach, 1);
 }
 
 /* ---- events ------------------------------------------------------------- */
@@ -173,18 +194,67 @@ static void on_remap(struct dipc_space *space, uint64_t from, uint64_t to,
 		from = (from - map->addr) / DIPC_PAGE_SIZE;
 		map = dipc_map_clone(map, to, map->first + from,
 				     map->nr - from);
-		if (map)
-			(void)dipc_uffd_pager_protect_new(map->pager, map);
+		if (!map)
+			return;
+		map_count(space, map->attach, 1);
+		(void)dipc_uffd_pager_protect_new(map->pager, map);
 		return;
 	}
 	space_split(space, from);
 	space_split(space, from + len);
 	dipc_list_for_each (pos, &space->maps) {
 		map = dipc_container_of(pos, struct map, in_space);
-		if (!map->is_gone && map->addr >= from &&
-		    map->addr < from + len)
-			map->addr += to - from;
+		if (map->is_gone || map->addr < from || map->addr >= from + len)
+			continue;
+		map->addr += to - from;
+		/* a new mapping, then the old one goes */
+		map_count(space, map->attach, 1);
+		map_count(space, map->attach, -1);
 	}
+}
+
+/* ---- names -------------------------------------------------------------- */
+
+static int space_protect_name(struct dipc_space *space)
+{
+	return dipc_uffd_protect(space->watch.fd, space->name_page,
+				 DIPC_PAGE_SIZE);
+}
+
+static void space_ended(struct dipc_watch *watch, uint32_t events)
+{
+	struct dipc_space *space =
+		dipc_container_of(watch, struct dipc_space, end);
+
+	(void)events;
+	space_forget_end(space);
+	if (dipc_uffd_probe(space->watch.fd) == -ESRCH)
+		dipc_space_set_dead(space);
+}
+
+/*
+ * The child of a fork wrote its page: TID, its only thread's, is its pid. Its
+ * end is watched from now on; if that is not possible, or it has come already,
+ * the sweep once a second finds it.
+ */
+static void on_name(struct dipc_space *space, uint32_t tid)
+{
+	if (space->pid == 0) {
+		space->pid = tid;
+		space->end.fd = (int)syscall(SYS_pidfd_open, (pid_t)tid, 0);
+		space->end.fn = space_ended;
+		if (space->end.fd >= 0 &&
+		    dipc_loop_watch(space->spaces->loop, &space->end,
+				    EPOLLIN)) {
+			close(space->end.fd);
+			space->end.fd = -1;
+		}
+	}
+	space->is_named = true;
+	if (dipc_uffd_unprotect(space->watch.fd, space->name_page,
+				DIPC_PAGE_SIZE))
+		dipc_uffd_wake(space->watch.fd, space->name_page,
+			       DIPC_PAGE_SIZE);
 }
 
 /*
@@ -202,12 +272,17 @@ static void on_stray_fault(struct dipc_space *space, uint64_t addr)
 	dipc_uffd_wake(fd, addr, DIPC_PAGE_SIZE);
 }
 
-static void on_fault(struct dipc_space *space, uint64_t addr, uint64_t flags)
+static void on_fault(struct dipc_space *space, uint64_t addr, uint64_t flags,
+		     uint32_t tid)
 {
 	struct map *map;
 	bool is_write;
 
 	addr &= ~PAGE_MASK;
+	if (addr == space->name_page) {
+		on_name(space, tid);
+		return;
+	}
 	map = space_find(space, addr);
 	if (!map) {
 		on_stray_fault(space, addr);
@@ -229,7 +304,8 @@ void dipc_space_event(struct dipc_space *space, const struct uffd_msg *msg)
 {
 	if (msg->event == UFFD_EVENT_PAGEFAULT) {
 		on_fault(space, msg->arg.pagefault.address,
-			 msg->arg.pagefault.flags);
+			 msg->arg.pagefault.flags,
+			 msg->arg.pagefault.feat.ptid);
 		return;
 	}
 	space->spaces->counters.nr_events++;
@@ -319,6 +395,7 @@ static int space_new(struct dipc_spaces *spaces, int uffd, uint32_t pid,
 	space->pid = pid;
 	space->id = ++spaces->last_id;
 	space->can_poison = can_poison;
+	space->end.fd = -1;
 	space->watch.fd = uffd;
 	space->watch.fn = space_readable;
 	dipc_list_init(&space->maps);
@@ -349,8 +426,9 @@ err_uffd:
 }
 
 int dipc_space_create(struct dipc_spaces *spaces, int uffd, uint32_t pid,
-		      struct dipc_space **space_out)
+		      uint64_t name_page, struct dipc_space **space_out)
 {
+	struct dipc_space *space;
 	bool can_poison = true;
 	int ret;
 
@@ -364,7 +442,22 @@ int dipc_space_create(struct dipc_spaces *spaces, int uffd, uint32_t pid,
 		close(uffd);
 		return ret == -ENOTTY ? -EINVAL : ret;
 	}
-	return space_new(spaces, uffd, pid, can_poison, space_out);
+	ret = space_new(spaces, uffd, pid, can_poison, &space);
+	if (ret)
+		return ret;
+	if (name_page) {
+		ret = dipc_uffd_register_protect(uffd, name_page,
+						 DIPC_PAGE_SIZE);
+		space->name_page = name_page;
+		if (ret == 0)
+			ret = space_protect_name(space);
+	}
+	if (ret) {
+		space_free(space);
+		return ret;
+	}
+	*space_out = space;
+	return 0;
 }
 
 uint32_t dipc_space_pid(const struct dipc_space *space)
@@ -375,8 +468,7 @@ uint32_t dipc_space_pid(const struct dipc_space *space)
 /* ---- fork --------------------------------------------------------------- */
 
 /* A child's attachment like PARENT's, made at its first piece. */
-static struct attach *attach_copy(struct dipc_spaces *spaces,
-				  struct attach *parent)
+static struct attach *attach_copy(struct attach *parent)
 {
 	struct attach *copy = parent->copy;
 
@@ -389,9 +481,19 @@ static struct attach *attach_copy(struct dipc_spaces *spaces,
 	copy->is_readonly = parent->is_readonly;
 	dipc_segment_get(copy->seg);
 	parent->copy = copy;
-	if (spaces->events->attached)
-		spaces->events->attached(spaces->arg, copy->seg, 0, 1);
 	return copy;
+}
+
+/*
+ * Has CHILD what MAP is in its parent? Not after MADV_DONTFORK, and of that no
+ * event tells. To register it again changes nothing, but fails where nothing
+ * is.
+ */
+static bool fork_has_map(struct dipc_space *child, const struct map *map)
+{
+	return dipc_uffd_register(child->watch.fd, map->addr,
+				  map->nr * DIPC_PAGE_SIZE,
+				  !map->attach->is_readonly) != -EINVAL;
 }
 
 static int fork_copy_maps(struct dipc_space *child, struct dipc_space *parent)
@@ -403,15 +505,16 @@ static int fork_copy_maps(struct dipc_space *child, struct dipc_space *parent)
 	dipc_list_for_each (pos, &parent->maps) {
 		struct map *map = dipc_container_of(pos, struct map, in_space);
 
-		if (map->is_gone)
+		if (map->is_gone || !fork_has_map(child, map))
 			continue;
-		attach = attach_copy(child->spaces, map->attach);
+		attach = attach_copy(map->attach);
 		copy = attach ? dipc_map_new(child, attach, map->pager) : NULL;
 		if (!copy)
 			return -ENOMEM;
 		copy->addr = map->addr;
 		copy->first = map->first;
 		copy->nr = map->nr;
+		map_count(parent, attach, 1); /* the parent did it */
 	}
 	return 0;
 }
@@ -423,8 +526,12 @@ static void on_event_fork(struct dipc_space *parent, int uffd)
 	int ret;
 
 	ret = space_new(parent->spaces, uffd, 0, parent->can_poison, &child);
-	if (ret == 0)
+	if (ret == 0) {
+		child->name_page = parent->name_page;
+		if (parent->is_named && space_protect_name(child))
+			child->name_page = 0; /* it stays without a name */
 		ret = fork_copy_maps(child, parent);
+	}
 	dipc_list_for_each (pos, &parent->maps) {
 		struct map *map = dipc_container_of(pos, struct map, in_space);
 
@@ -459,7 +566,6 @@ int dipc_space_map(struct dipc_space *space, struct dipc_segment *seg,
 	if (!attach)
 		return -ENOMEM;
 	attach->seg = seg;
-	attach->pid = space->pid;
 	attach->is_readonly = is_readonly;
 	ret = dipc_uffd_register(space->watch.fd, addr, len, !is_readonly);
 	if (ret)
@@ -505,6 +611,37 @@ void dipc_spaces_sweep(struct dipc_spaces *spaces)
 		    dipc_uffd_probe(space->watch.fd) == -ESRCH)
 			dipc_space_set_dead(space);
 	}
+}
+
+static bool space_has_segment(struct dipc_space *space, int32_t id)
+{
+	struct dipc_list *pos;
+
+	dipc_list_for_each (pos, &space->maps) {
+		struct map *map = dipc_container_of(pos, struct map, in_space);
+
+		if (!map->is_gone &&
+		    (id < 0 || dipc_segment_id(map->attach->seg) == id))
+			return true;
+	}
+	return false;
+}
+
+void dipc_spaces_settle(struct dipc_spaces *spaces, int32_t id)
+{
+	struct dipc_list *pos;
+
+	dipc_list_for_each (pos, &spaces->spaces) {
+		struct dipc_space *space =
+			dipc_container_of(pos, struct dipc_space, node);
+
+		if (!space->is_dead && space_has_segment(space, id) &&
+		    dipc_uffd_probe(space->watch.fd) == -ESRCH)
+			dipc_space_set_dead(space);
+	}
+	/* fibers and callbacks do not interrupt walks over these lists */
+	if (spaces->must_reap)
+		spaces_reap(&spaces->reap);
 }
 
 int dipc_spaces_create(struct dipc_loop *loop,

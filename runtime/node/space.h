@@ -32,10 +32,10 @@ struct dipc_spaces_events {
 	void (*keep)(void *arg, enum dipc_keep_kind kind, uint32_t id, int fd);
 	void (*unkeep)(void *arg, enum dipc_keep_kind kind, uint32_t id);
 	/*
-	 * Attachments of SEG came (+1, a fork copied them) or went (-1: munmap,
-	 * exec, exit). Not told for dipc_space_map(). PID is the process that
-	 * the space was made for; 0 for a forked child. SEG's reference of the
-	 * attachment is put after this.
+	 * Mappings of SEG came (+1: a fork copied one, or one was cut in two)
+	 * or went (-1: munmap, mremap, exec, exit). Not told for
+	 * dipc_space_map(). PID is the process that did it; 0: not known. SEG's
+	 * reference of the attachment is put after this.
 	 */
 	void (*attached)(void *arg, struct dipc_segment *seg, uint32_t pid,
 			 int delta);
@@ -57,11 +57,13 @@ void dipc_spaces_destroy(struct dipc_spaces *spaces);
 
 /*
  * UFFD, just made by process PID and sent here, becomes ours (closed on
- * failure too). 0; -EINVAL: not a userfaultfd without UFFDIO_API; -EPERM: this
- * kernel does not let us follow forks (CAP_SYS_PTRACE); -errno.
+ * failure too). NAME_PAGE: a page there, present, that the child of a fork
+ * writes so that we learn its pid; 0: none. 0; -EINVAL: not a userfaultfd
+ * without UFFDIO_API, or no such page; -EPERM: this kernel does not let us
+ * follow forks (CAP_SYS_PTRACE); -errno.
  */
 int dipc_space_create(struct dipc_spaces *spaces, int uffd, uint32_t pid,
-		      struct dipc_space **space_out);
+		      uint64_t name_page, struct dipc_space **space_out);
 uint32_t dipc_space_pid(const struct dipc_space *space);
 
 /*
@@ -79,6 +81,12 @@ int dipc_space_map(struct dipc_space *space, struct dipc_segment *seg,
  * second, and when a process ended.
  */
 void dipc_spaces_sweep(struct dipc_spaces *spaces);
+
+/*
+ * The same, now, and only for those with a mapping of segment ID (< 0: any):
+ * what has ended is counted before this returns.
+ */
+void dipc_spaces_settle(struct dipc_spaces *spaces, int32_t id);
 
 struct dipc_spaces_counters {
 	uint64_t nr_events;  /* other than faults */

@@ -35,7 +35,10 @@ struct dipc_space {
 	struct dipc_watch watch; /* the userfaultfd; owned */
 	struct dipc_list maps;   /* struct map, by in_space */
 	uint32_t id;             /* what protocols call WHO */
-	uint32_t pid;
+	uint32_t pid;            /* 0: a child that has not said yet */
+	struct dipc_watch end;   /* pidfd of a child of a fork; fd -1: none */
+	uint64_t name_page;      /* 0: none */
+	bool is_named;           /* the name page can be written */
 	bool can_poison;
 	bool is_dead; /* an ioctl said ESRCH */
 	bool has_complained;
@@ -45,7 +48,6 @@ struct dipc_space {
 struct attach {
 	struct dipc_segment *seg; /* a reference */
 	struct attach *copy;      /* during a fork: the child's */
-	uint32_t pid;
 	unsigned nr_maps;
 	bool is_readonly;
 	bool is_silent; /* its end is not told */

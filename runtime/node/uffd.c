@@ -40,6 +40,14 @@ int dipc_uffd_register(int uffd, uint64_t addr, uint64_t len, bool wp)
 	return uffd_ioctl(uffd, UFFDIO_REGISTER, &reg);
 }
 
+int dipc_uffd_register_protect(int uffd, uint64_t addr, uint64_t len)
+{
+	struct uffdio_register reg = {.range = {addr, len},
+				      .mode = UFFDIO_REGISTER_MODE_WP};
+
+	return uffd_ioctl(uffd, UFFDIO_REGISTER, &reg);
+}
+
 int dipc_uffd_unregister(int uffd, uint64_t addr, uint64_t len)
 {
 	struct uffdio_range range = {addr, len};

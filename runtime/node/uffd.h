@@ -22,6 +22,8 @@
 int dipc_uffd_api(int uffd, uint64_t features);
 /* MISSING faults, and write-protection if WP. */
 int dipc_uffd_register(int uffd, uint64_t addr, uint64_t len, bool wp);
+/* Write-protection only, of memory of any kind. */
+int dipc_uffd_register_protect(int uffd, uint64_t addr, uint64_t len);
 int dipc_uffd_unregister(int uffd, uint64_t addr, uint64_t len);
 /* One page from SRC; wakes who waits for it. */
 int dipc_uffd_copy(int uffd, uint64_t addr, const void *src, bool wp);

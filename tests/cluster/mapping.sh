@@ -1,0 +1,64 @@
+#!/bin/sh
+# SPDX-License-Identifier: BSD-2-Clause
+# Segments under what programs do to their mappings, over two nodes; and the
+# same on the kernel's own, which says whether the cases are right.
+set -u
+# shellcheck source=tests/support/cluster.sh
+. "$(dirname "$0")/../support/cluster.sh"
+trap 'cluster_down' EXIT
+trap 'exit 1' INT TERM
+
+ALONE="places detaching"
+WITH_PEER="readonly protecting remapping advising locking looked_at"
+
+limit() {
+	timeout $((30 * DIPC_TEST_SLOW)) "$@"
+}
+
+# The key of case $1: each has its own.
+key_of() {
+	printf '0x%x' $((0x3000 + $(printf '%s' "$1" | cksum | cut -d' ' -f1) % 4096))
+}
+
+all_keys() { # NODE COMMAND...
+	node=$1
+	shift
+	limit "$DIPC" run --dir "$CLUSTER" --node "$node" --all-keys -- "$@"
+}
+
+test_alone() {
+	all_keys 1 "$JOBS/job_mapping" "$(key_of "$1")" "$1"
+}
+
+test_with_peer() {
+	all_keys 2 "$JOBS/job_mapping" "$(key_of "$1")" peer &
+	peer=$!
+	all_keys 1 "$JOBS/job_mapping" "$(key_of "$1")" "$1"
+	wait $peer
+}
+
+test_kernel_alone() {
+	limit "$JOBS/job_mapping" "$(key_of "$1")" "$1"
+}
+
+test_kernel_with_peer() {
+	limit "$JOBS/job_mapping" "$(key_of "$1")" peer &
+	peer=$!
+	limit "$JOBS/job_mapping" "$(key_of "$1")" "$1"
+	wait $peer
+}
+
+if ! cluster_up 2; then
+	failed=$((failed + 1))
+	summary
+	exit 1
+fi
+for name in $ALONE; do
+	run_case "kernel.$name" test_kernel_alone "$name"
+	run_case "$name" test_alone "$name"
+done
+for name in $WITH_PEER; do
+	run_case "kernel.$name" test_kernel_with_peer "$name"
+	run_case "$name" test_with_peer "$name"
+done
+summary
