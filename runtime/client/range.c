@@ -47,8 +47,8 @@ static struct table first_table[2] = {
 };
 static struct table *_Atomic copy[2] = {&first_table[0], &first_table[1]};
 static _Atomic unsigned latch; /* RANGE_LATCH */
-/* All ranges lie in [low, high); wider for an instant is harmless. */
-static _Atomic uintptr_t low = UINTPTR_MAX, high;
+/* All ranges lie between them; wider for an instant is harmless. */
+_Atomic uintptr_t dipc_range_low = UINTPTR_MAX, dipc_range_high;
 
 /* The writer's own, sorted by start. */
 static struct dipc_range first_ranges[FIRST_ROOM];
@@ -104,7 +104,8 @@ static int table_next(const struct table *t, uintptr_t addr,
 
 bool dipc_range_any(void)
 {
-	return atomic_load_explicit(&high, memory_order_relaxed) != 0;
+	return atomic_load_explicit(&dipc_range_high, memory_order_relaxed) !=
+	       0;
 }
 
 int dipc_range_next(const void *addr, struct dipc_range *range_out)
@@ -114,7 +115,7 @@ int dipc_range_next(const void *addr, struct dipc_range *range_out)
 	int ret;
 
 	if ((uintptr_t)addr >=
-	    atomic_load_explicit(&high, memory_order_relaxed))
+	    atomic_load_explicit(&dipc_range_high, memory_order_relaxed))
 		return -ENOENT;
 	do { /* RANGE_LATCH */
 		seen = atomic_load_explicit(&latch, memory_order_acquire);
@@ -134,8 +135,9 @@ bool dipc_range_overlaps(const void *addr, size_t len)
 	uintptr_t end = start + len < start ? UINTPTR_MAX : start + len;
 	struct dipc_range range;
 
-	if (start >= atomic_load_explicit(&high, memory_order_relaxed) ||
-	    end <= atomic_load_explicit(&low, memory_order_relaxed))
+	if (start >= atomic_load_explicit(&dipc_range_high,
+					  memory_order_relaxed) ||
+	    end <= atomic_load_explicit(&dipc_range_low, memory_order_relaxed))
 		return false;
 	return dipc_range_next(addr, &range) == 0 &&
 	       (uintptr_t)range.start < end;
@@ -146,8 +148,9 @@ int dipc_range_find(const void *addr, struct dipc_range *range_out)
 	uintptr_t at = (uintptr_t)addr;
 	struct dipc_range range;
 
-	if (at >= atomic_load_explicit(&high, memory_order_relaxed) ||
-	    at < atomic_load_explicit(&low, memory_order_relaxed))
+	if (at >= atomic_load_explicit(&dipc_range_high,
+				       memory_order_relaxed) ||
+	    at < atomic_load_explicit(&dipc_range_low, memory_order_relaxed))
 		return -ENOENT;
 	if (dipc_range_next(addr, &range) || (uintptr_t)range.start > at)
 		return -ENOENT;
@@ -206,17 +209,21 @@ static void ranges_publish(void)
 		new_high = (uintptr_t)last->start + last->len;
 	}
 	/* wider first, narrower last */
-	if (new_low < atomic_load_explicit(&low, memory_order_relaxed))
-		atomic_store_explicit(&low, new_low, memory_order_relaxed);
-	if (new_high > atomic_load_explicit(&high, memory_order_relaxed))
-		atomic_store_explicit(&high, new_high, memory_order_relaxed);
+	if (new_low <
+	    atomic_load_explicit(&dipc_range_low, memory_order_relaxed))
+		atomic_store_explicit(&dipc_range_low, new_low,
+				      memory_order_relaxed);
+	if (new_high >
+	    atomic_load_explicit(&dipc_range_high, memory_order_relaxed))
+		atomic_store_explicit(&dipc_range_high, new_high,
+				      memory_order_relaxed);
 	for (i = 0; i < 2; i++) {
 		latch_move(); /* away from copy i: it rests at 0 */
 		table_fill(
 			atomic_load_explicit(&copy[i], memory_order_relaxed));
 	}
-	atomic_store_explicit(&low, new_low, memory_order_relaxed);
-	atomic_store_explicit(&high, new_high, memory_order_relaxed);
+	atomic_store_explicit(&dipc_range_low, new_low, memory_order_relaxed);
+	atomic_store_explicit(&dipc_range_high, new_high, memory_order_relaxed);
 }
 
 /* ---- room --------------------------------------------------------------- */

@@ -11,6 +11,7 @@
 #ifndef DIPC_CLIENT_RANGE_H
 #define DIPC_CLIENT_RANGE_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -33,6 +34,16 @@ struct dipc_range {
 
 /* Has this process an attachment? */
 bool dipc_range_any(void);
+/* All ranges lie in [low, high); with none, high is 0. */
+extern _Atomic uintptr_t dipc_range_low, dipc_range_high;
+/* Can ADDR be in one? For callers that others call all the time. */
+static inline bool dipc_range_may_hold(const void *addr)
+{
+	return (uintptr_t)addr < atomic_load_explicit(&dipc_range_high,
+						      memory_order_relaxed) &&
+	       (uintptr_t)addr >= atomic_load_explicit(&dipc_range_low,
+						       memory_order_relaxed);
+}
 /* Is a byte of [ADDR, ADDR + LEN) in one? */
 bool dipc_range_overlaps(const void *addr, size_t len);
 /* The range that ADDR is in; offset is ADDR's own. 0 or -ENOENT. */
