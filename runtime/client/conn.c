@@ -31,6 +31,7 @@
 #include "runtime/base/sys.h"
 #include "runtime/client/client.h"
 #include "runtime/client/guard.h"
+#include "runtime/client/pthread_sleep.h"
 #include "runtime/client/identity.h"
 #include "runtime/client/name.h"
 
@@ -361,6 +362,7 @@ static void fork_child(void)
 		state_set(CONN_UNDECIDED);
 	news();
 	dipc_name_after_fork();
+	dipc_sleepers_after_fork();
 	dipc_lock_give(&lock);
 }
 

@@ -14,6 +14,7 @@
 #define DIPC_CLIENT_FUTEX_H
 
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <time.h>
 
@@ -37,5 +38,7 @@ uint64_t dipc_owner_self(void);
  * -errno: cannot tell now.
  */
 int dipc_owner_is_alive(uint64_t owner);
+/* Is it a thread of this node, dead or alive? As the name says: no question. */
+bool dipc_owner_is_near(uint64_t owner);
 
 #endif

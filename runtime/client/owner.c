@@ -53,3 +53,9 @@ int dipc_owner_is_alive(uint64_t owner)
 
 	return start && start == owner >> OWNER_TID_BITS;
 }
+
+/* No other node's names come here yet. */
+bool dipc_owner_is_near(uint64_t owner)
+{
+	return OWNER_TID(owner) != 0;
+}
