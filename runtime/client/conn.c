@@ -363,6 +363,7 @@ static void fork_child(void)
 	news();
 	dipc_name_after_fork();
 	dipc_sleepers_after_fork();
+	dipc_barrier_after_fork();
 	dipc_cond_after_fork();
 	dipc_lock_give(&lock);
 }

@@ -45,6 +45,7 @@ int dipc_pthread_sleep_cancellable(_Atomic uint32_t *word, uint32_t expected,
 
 /* In the child of a fork: its parent's other threads do not sleep here. */
 void dipc_sleepers_after_fork(void);
+void dipc_barrier_after_fork(void);
 void dipc_cond_after_fork(void);
 
 #endif
