@@ -194,7 +194,8 @@ static void buffers(void)
 	struct actor *b = actor_start(2);
 	int id = a_shmget(b, KEY(0), 16 * PAGE, IPC_CREAT | 0600, "seg");
 
-	a_shmat(a, id, 0, 0);
+	/* in a hole, so that it is known what comes after the end */
+	a_shmat_hole(a, id, 0, 0, 0);
 	a_shmat(b, id, 0, 0);
 	a_pread(a, 0, 100, 3 * PAGE);
 	a_sum(b, 0, 0, 4 * PAGE);
