@@ -17,7 +17,8 @@
 #include "runtime/node/job.h"
 #include "runtime/node/segments.h"
 
-#define SOCK_FDS 4u
+#define SOCK_FDS     4u
+#define ACCEPT_BATCH 16u
 
 /* ---- life --------------------------------------------------------------- */
 
@@ -273,6 +274,9 @@ static int client_create(struct dipc_node *node, int fd)
 	if (ret)
 		goto err_process;
 	dipc_list_add_tail(&node->clients, &c->entry);
+	/* its hello comes with the connect: spare it a turn of the loop. This
+	   may be the end of C. */
+	client_readable(&c->watch, EPOLLIN);
 	return 0;
 
 err_process:
@@ -288,16 +292,22 @@ static void listener_readable(struct dipc_watch *watch, uint32_t events)
 {
 	struct dipc_node *node =
 		dipc_container_of(watch, struct dipc_node, listener);
-	int fd, ret;
+	unsigned i;
 
 	(void)events;
-	fd = accept4(watch->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
-	if (fd < 0)
-		return;
-	ret = client_create(node, fd);
-	if (ret) {
-		dipc_warn("cannot serve a process: %s", strerror(-ret));
-		close(fd);
+	/* programs that start others do so by the hundred */
+	for (i = 0; i < ACCEPT_BATCH; i++) {
+		int fd = accept4(watch->fd, NULL, NULL,
+				 SOCK_CLOEXEC | SOCK_NONBLOCK);
+		int ret;
+
+		if (fd < 0)
+			return;
+		ret = client_create(node, fd);
+		if (ret) {
+			dipc_warn("cannot serve a process: %s", strerror(-ret));
+			close(fd);
+		}
 	}
 }
 

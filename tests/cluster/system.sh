@@ -131,6 +131,17 @@ test_bad_names() {
 	"$JOBS/job_many" bad
 }
 
+# Hundreds of short processes: each connects at its first call.
+test_start() {
+	n=$(scaled 300)
+	for together in 1 "$n"; do
+		say "on the kernel"
+		"$JOBS/job_start" "$n" $together
+		say "preloaded"
+		all 1 "$JOBS/job_start" "$n" $together
+	done
+}
+
 test_limits() {
 	cluster_down
 	cluster_up 2 --set limits.msgmni=3 --set limits.semmni=3 --set limits.shmmni=3 \
@@ -174,7 +185,7 @@ cluster_up 2 || {
 	say "0 passed, 1 failed"
 	exit 1
 }
-for name in ${*:-tools proc bad_names limits many}; do
+for name in ${*:-tools proc bad_names start limits many}; do
 	run_case "$name" "test_$name"
 done
 summary
