@@ -29,6 +29,7 @@
 
 #include "runtime/base/config.h"
 #include "runtime/base/sys.h"
+#include "runtime/client/away.h"
 #include "runtime/client/client.h"
 #include "runtime/client/guard.h"
 #include "runtime/client/pthread_sleep.h"
@@ -191,8 +192,9 @@ static int socket_path(struct sockaddr_un *addr)
 /* At the place of an earlier mapping, if there was one. */
 static void *hello_map_at(void *old, size_t len, int prot, int fd)
 {
-	return dipc_sys_mmap(old, len, prot, MAP_SHARED | (old ? MAP_FIXED : 0),
-			     fd, 0);
+	if (!old)
+		return dipc_away_mmap(len, prot, MAP_SHARED, fd);
+	return dipc_sys_mmap(old, len, prot, MAP_SHARED | MAP_FIXED, fd, 0);
 }
 
 static int hello_map(struct dipc_client_conn *c, const int *fds)

@@ -11,6 +11,7 @@
 #include <stddef.h>
 
 #include "runtime/base/sys.h"
+#include "runtime/client/away.h"
 
 #define PAGE_SIZE 4096u
 
@@ -24,9 +25,8 @@ static struct name *names; /* guarded by the connection's lock */
 
 void *dipc_name_create(void)
 {
-	struct name *name =
-		dipc_sys_mmap(NULL, PAGE_SIZE, PROT_READ | PROT_WRITE,
-			      MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	struct name *name = dipc_away_mmap(PAGE_SIZE, PROT_READ | PROT_WRITE,
+					   MAP_PRIVATE | MAP_ANONYMOUS, -1);
 
 	if (dipc_sys_mmap_error(name))
 		return NULL;

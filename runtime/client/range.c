@@ -19,6 +19,7 @@
 #include <string.h>
 
 #include "runtime/base/sys.h"
+#include "runtime/client/away.h"
 
 #define FIRST_ROOM 32u
 
@@ -231,8 +232,8 @@ static void ranges_publish(void)
 /* Not through libc's symbol: that is ours, and asks us. */
 static void *memory_new(size_t bytes)
 {
-	void *map = dipc_sys_mmap(NULL, bytes, PROT_READ | PROT_WRITE,
-				  MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	void *map = dipc_away_mmap(bytes, PROT_READ | PROT_WRITE,
+				   MAP_PRIVATE | MAP_ANONYMOUS, -1);
 
 	return dipc_sys_mmap_error(map) ? NULL : map;
 }
