@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* shmget and shmctl of a client; shmat and shmdt are in segments.c. */
 #include <errno.h>
+#include <sys/resource.h>
 #include <sys/shm.h>
 
 #include "runtime/node/job.h"
@@ -18,17 +19,19 @@ static int64_t job_shmget(struct dipc_job *job)
 	return ret ? ret : id;
 }
 
-/* Pages of a segment are never swapped by us: locking them changes nothing. */
+/* The pages themselves are as they were: swapping is the home's and the page
+   cache's own business. */
 static int64_t shm_lock(struct dipc_job *job)
 {
-	struct dipc_arena_object obj;
-	int ret;
+	bool is_locked = job->args.ctl.cmd == SHM_LOCK;
+	struct rlimit limit = {.rlim_cur = 1};
 
-	ret = dipc_object_read(job->node->fabric, job->args.ctl.id,
-			       DIPC_KIND_SHM, &obj);
-	if (ret)
-		return ret;
-	return dipc_object_is_owner(&obj, &job->client->cred);
+	/* who has just ended is not refused: nobody is there to see it */
+	(void)prlimit((pid_t)job->client->cred.pid, RLIMIT_MEMLOCK, NULL,
+		      &limit);
+	return dipc_object_set_locked(job->node->fabric, job->args.ctl.id,
+				      &job->client->cred, is_locked,
+				      limit.rlim_cur > 0);
 }
 
 int64_t dipc_job_shm(struct dipc_job *job)

@@ -184,6 +184,7 @@ int dipc_process_cred(int sock, struct dipc_cred *cred_out,
 	cred.gid = peer.gid;
 	cred.has_ipc_owner = peer.uid == 0;
 	cred.has_sys_admin = peer.uid == 0;
+	cred.has_ipc_lock = peer.uid == 0;
 	ret = cred_groups(sock, &cred, groups_out);
 	if (ret)
 		return ret;

@@ -130,6 +130,7 @@ static inline unsigned dipc_who_node(uint32_t who)
 /* ---- objects ------------------------------------------------------------ */
 
 #define DIPC_OBJECT_REMOVED (1ull << 63) /* in `state`: IPC_RMID was done */
+#define DIPC_MODE_LOCKED    02000u       /* SHM_LOCKED */
 
 struct dipc_arena_shm {
 	uint64_t size;         /* [once] bytes */
@@ -215,7 +216,7 @@ struct dipc_arena_object {
 	int32_t id;          /* [once] */
 	uint32_t uid, gid;   /* [lock] */
 	uint32_t cuid, cgid; /* [once] */
-	uint32_t mode;       /* [lock] 9 bits */
+	uint32_t mode;       /* [lock] 9 bits, DIPC_MODE_LOCKED */
 	uint32_t seq;
 	uint64_t ctime; /* [lock] */
 	uint64_t reserved[3];

@@ -129,7 +129,8 @@ void dipc_object_stat(const struct dipc_arena_object *obj,
 		      struct dipc_stat *stat_out)
 {
 	memset(stat_out, 0, sizeof(*stat_out));
-	stat_out->key = obj->key;
+	/* a removed segment that is still attached has no key any more */
+	stat_out->key = obj->state & DIPC_OBJECT_REMOVED ? 0 : obj->key;
 	stat_out->id = obj->id;
 	stat_out->uid = obj->uid;
 	stat_out->gid = obj->gid;
@@ -160,8 +161,13 @@ static int set_check(struct dipc_fabric *f, const struct dipc_arena_object *obj,
 {
 	int ret = dipc_object_is_owner(obj, cred);
 
-	if (ret || kind != DIPC_KIND_MSG)
+	if (ret)
 		return ret;
+	/* nobody's number, in Linux */
+	if (stat->uid == UINT32_MAX || stat->gid == UINT32_MAX)
+		return -EINVAL;
+	if (kind != DIPC_KIND_MSG)
+		return 0;
 	if (stat->size > UINT32_MAX)
 		return -EINVAL;
 	/* as msgctl: only a privileged caller goes beyond the limit */
@@ -236,6 +242,50 @@ int dipc_object_set(struct dipc_fabric *f, int32_t id, enum dipc_kind kind,
 		set_field(&tx, &lock, &obj,
 			  offsetof(struct dipc_arena_object, msg.qbytes), 4);
 	}
+	dipc_lock_release_in(&lock, &tx);
+	ret = dipc_tx_run(&tx);
+	dipc_tx_end(&tx);
+	dipc_lock_released(&lock);
+	return ret;
+
+err_lock:
+	dipc_object_unlock(&lock);
+	return ret;
+}
+
+static int locked_check(const struct dipc_arena_object *obj,
+			const struct dipc_cred *cred, bool is_locked,
+			bool may_lock)
+{
+	if (cred->has_ipc_lock)
+		return 0;
+	if (cred->uid != obj->uid && cred->uid != obj->cuid)
+		return -EPERM;
+	return is_locked && !may_lock ? -EPERM : 0;
+}
+
+int dipc_object_set_locked(struct dipc_fabric *f, int32_t id,
+			   const struct dipc_cred *cred, bool is_locked,
+			   bool may_lock)
+{
+	struct dipc_arena_object obj;
+	struct dipc_lock lock;
+	struct dipc_tx tx;
+	int ret;
+
+	ret = set_lock(f, id, DIPC_KIND_SHM, &lock, &obj);
+	if (ret)
+		return ret;
+	ret = locked_check(&obj, cred, is_locked, may_lock);
+	if (ret == 0)
+		ret = dipc_tx_begin(&tx, dipc_fabric_arena(f), 64);
+	if (ret)
+		goto err_lock;
+	obj.mode &= ~DIPC_MODE_LOCKED;
+	if (is_locked)
+		obj.mode |= DIPC_MODE_LOCKED;
+	set_field(&tx, &lock, &obj, offsetof(struct dipc_arena_object, mode),
+		  4);
 	dipc_lock_release_in(&lock, &tx);
 	ret = dipc_tx_run(&tx);
 	dipc_tx_end(&tx);

@@ -13,6 +13,7 @@ struct dipc_cred {
 	const uint32_t *groups; /* borrowed, supplementary */
 	bool has_ipc_owner;     /* CAP_IPC_OWNER: any access */
 	bool has_sys_admin;     /* CAP_SYS_ADMIN: IPC_SET, IPC_RMID */
+	bool has_ipc_lock;      /* CAP_IPC_LOCK: SHM_LOCK of any segment */
 };
 
 #define DIPC_WANT_READ  4u
@@ -48,6 +49,14 @@ void dipc_object_stat(const struct dipc_arena_object *obj,
  */
 int dipc_object_set(struct dipc_fabric *f, int32_t id, enum dipc_kind kind,
 		    const struct dipc_cred *cred, const struct dipc_stat *stat);
+
+/*
+ * SHM_LOCK and SHM_UNLOCK: note it in the mode. MAY_LOCK: the caller may lock
+ * memory at all. 0, -EPERM, -EINVAL, -ENOLINK. Fiber.
+ */
+int dipc_object_set_locked(struct dipc_fabric *f, int32_t id,
+			   const struct dipc_cred *cred, bool is_locked,
+			   bool may_lock);
 
 /* 0, -EINVAL, -EIDRM: is OBJ, as READ, the one that ID names? */
 int dipc_object_check(const struct dipc_arena_object *obj, int32_t id,
