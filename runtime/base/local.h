@@ -107,6 +107,9 @@ enum dipc_local_call {
 	/* ctl.cmd is a DIPC_LOCAL_PID_*, ctl.num the semaphore. Answer:
 	   node << 32 | pid */
 	DIPC_CALL_PID_NODE = 30,
+
+	/* answered when every detach so far is counted for all nodes */
+	DIPC_CALL_SHM_SETTLE = 50,
 };
 
 /* As DIPC_PID_* of dipc.h. */

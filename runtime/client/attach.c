@@ -290,6 +290,16 @@ static void detach(struct detach *d)
 		detach_forget(d);
 }
 
+/* As Linux: when shmdt has returned it is counted, for processes anywhere. */
+static void detach_settle(void)
+{
+	struct dipc_slot_call c = {.call = DIPC_CALL_SHM_SETTLE};
+
+	/* without dipcd there is nothing left that could be counted */
+	if (dipc_conn_use() > 0)
+		(void)dipc_slot_run(&c);
+}
+
 DIPC_EXPORT int shmdt(const void *addr)
 {
 	struct detach d = {.addr = addr};
@@ -299,5 +309,7 @@ DIPC_EXPORT int shmdt(const void *addr)
 		detach(&d);
 		dipc_conn_unlock();
 	}
+	if (d.is_found)
+		detach_settle();
 	return d.is_found ? 0 : dipc_real()->shmdt(addr);
 }

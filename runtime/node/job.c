@@ -20,6 +20,7 @@ static int64_t job_dispatch(struct dipc_job *job)
 	switch ((enum dipc_local_call)job->call) {
 	case DIPC_CALL_SHMGET:
 	case DIPC_CALL_SHMCTL:
+	case DIPC_CALL_SHM_SETTLE:
 		return dipc_job_shm(job);
 	case DIPC_CALL_SEMGET:
 	case DIPC_CALL_SEMOP:

@@ -34,10 +34,23 @@ static int64_t shm_lock(struct dipc_job *job)
 				      limit.rlim_cur > 0);
 }
 
+/*
+ * A detach is counted by what is posted to the arena when the kernel tells of
+ * it, before the program runs on: a READ behind it has seen it done.
+ */
+static int64_t shm_settle(struct dipc_job *job)
+{
+	uint64_t word;
+
+	return dipc_arena_read(job->node->fabric, 0, &word, sizeof(word));
+}
+
 int64_t dipc_job_shm(struct dipc_job *job)
 {
 	if (job->call == DIPC_CALL_SHMGET)
 		return job_shmget(job);
+	if (job->call == DIPC_CALL_SHM_SETTLE)
+		return shm_settle(job);
 	/* who has ended here counts as such, whatever is asked */
 	dipc_spaces_settle(dipc_segments_spaces(job->node->segments),
 			   job->args.ctl.id);

@@ -104,7 +104,8 @@ static char *address(const struct at_arg *arg)
 	if (arg->base == BASE_NUMBER)
 		return (char *)(uintptr_t)arg->offset;
 	if (!hole) {
-		hole = mmap(NULL, HOLE_SIZE, PROT_NONE,
+		/* far from where whoever wants any address gets one */
+		hole = mmap((void *)0x200000000000, HOLE_SIZE, PROT_NONE,
 			    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 		if (hole == MAP_FAILED)
 			_exit(125);
