@@ -108,6 +108,18 @@ enum dipc_local_call {
 	   node << 32 | pid */
 	DIPC_CALL_PID_NODE = 30,
 
+	/* docs/design/futex.md */
+	DIPC_CALL_FUTEX_REGISTER = 40, /* futex; answer: a ticket */
+	/*
+	 * futex_wait: 0 woken, the ticket is used up; -ETIMEDOUT or -EINTR: it
+	 * is as before. -ENOENT: no such ticket of this connection.
+	 */
+	DIPC_CALL_FUTEX_SLEEP,
+	DIPC_CALL_FUTEX_WITHDRAW, /* futex_wait; 1: it had been woken */
+	DIPC_CALL_FUTEX_WAKE,     /* futex; answer: how many */
+	DIPC_CALL_OWNER_SELF,     /* owner: tid; answer: a name, as below */
+	DIPC_CALL_OWNER_ALIVE,    /* owner: owner; 1 or 0 */
+
 	/* answered when every detach so far is counted for all nodes */
 	DIPC_CALL_SHM_SETTLE = 50,
 };
@@ -145,7 +157,36 @@ union dipc_call_args {
 		int64_t type;
 		uint64_t size; /* bytes of text, without the type */
 	} msg;
+	struct {
+		int32_t id;  /* of the segment */
+		uint32_t nr; /* to wake */
+		uint64_t off;
+		uint32_t bitset;
+	} futex;
+	struct {
+		uint64_t ticket;
+		uint64_t timeout_ns; /* or DIPC_TIMEOUT_NONE */
+	} futex_wait;
+	struct {
+		uint64_t owner;
+		uint32_t tid;
+	} owner;
 };
+
+/*
+ * A thread's name, DIPC_CALL_OWNER_*: node, thread id, and two hashes that
+ * tell it from later ones with that id (node/owner.c). Bit 63 is 0. Node 0:
+ * made without dipcd, nobody can be asked.
+ */
+#define DIPC_OWNER_NODE_BITS  6u
+#define DIPC_OWNER_TID_BITS   22u
+#define DIPC_OWNER_START_BITS 19u
+#define DIPC_OWNER_IMAGE_BITS 16u
+
+static_assert(DIPC_OWNER_NODE_BITS + DIPC_OWNER_TID_BITS +
+			      DIPC_OWNER_START_BITS + DIPC_OWNER_IMAGE_BITS ==
+		      63,
+	      "an owner's name");
 
 enum dipc_slot_state {
 	DIPC_SLOT_FREE,

@@ -34,6 +34,7 @@
 #include "runtime/client/guard.h"
 #include "runtime/client/pthread_sleep.h"
 #include "runtime/client/identity.h"
+#include "runtime/client/futex.h"
 #include "runtime/client/name.h"
 
 #ifndef USERFAULTFD_IOC_NEW
@@ -363,6 +364,7 @@ static void fork_child(void)
 	if (state_now() == CONN_DIPC)
 		state_set(CONN_UNDECIDED);
 	news();
+	dipc_owner_after_fork();
 	dipc_name_after_fork();
 	dipc_sleepers_after_fork();
 	dipc_barrier_after_fork();

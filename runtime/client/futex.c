@@ -1,35 +1,182 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Waiting takes two calls to dipcd: one queues us, one sleeps. In between we
+ * look at the word (LOOK-AFTER in docs/design/futex.md), since here it is one
+ * load, and dipcd has no business in the segment.
+ */
 #include "runtime/client/futex.h"
 
 #include <errno.h>
 #include <linux/futex.h>
+#include <stdbool.h>
 #include <stddef.h>
 
 #include "runtime/base/sys.h"
+#include "runtime/client/client.h"
+#include "runtime/client/range.h"
+
+#define SECOND_NS 1000000000ll
+/* dipcd sleeps by one clock; another may be set meanwhile. */
+#define RELOOK_NS SECOND_NS
+/* dipcd cannot help now: not at once again, and the caller looks. */
+#define NAP_NS (10 * 1000000l)
 
 /* The kernel's, shared: by the page of the mapped file. */
-static int64_t kernel_futex(_Atomic uint32_t *word, int op, uint32_t val,
+static int kernel_wait(_Atomic uint32_t *word, uint32_t expected,
+		       clockid_t clock, const struct timespec *deadline,
+		       uint32_t bitset)
+{
+	int op = FUTEX_WAIT_BITSET;
+
+	if (clock == CLOCK_REALTIME)
+		op |= FUTEX_CLOCK_REALTIME;
+	return (int)dipc_sys_futex(word, op, expected, deadline, NULL, bitset);
+}
+
+/* ---- calls -------------------------------------------------------------- */
+
+/* Is WORD in a segment of ours? Then which one, and where in it. */
+static bool futex_place(_Atomic uint32_t *word, struct dipc_slot_call *call)
+{
+	struct dipc_range range;
+
+	if (!dipc_range_any() || dipc_range_find(word, &range))
+		return false;
+	call->args.futex.id = range.id;
+	call->args.futex.off = range.offset;
+	return true;
+}
+
+static int64_t futex_call(struct dipc_slot_call *call)
+{
+	int use = dipc_conn_use();
+
+	return use > 0 ? dipc_slot_run(call) : -ENOLINK;
+}
+
+static int64_t ticket_call(enum dipc_local_call what, uint64_t ticket,
+			   uint64_t timeout_ns)
+{
+	struct dipc_slot_call call = {.call = what};
+
+	call.args.futex_wait.ticket = ticket;
+	call.args.futex_wait.timeout_ns = timeout_ns;
+	call.is_interruptible = what == DIPC_CALL_FUTEX_SLEEP;
+	return futex_call(&call);
+}
+
+static void nap(void)
+{
+	const struct timespec ts = {.tv_nsec = NAP_NS};
+
+	/* a signal ends it: so much the better */
+	(void)dipc_sys4(SYS_clock_nanosleep, CLOCK_MONOTONIC, 0, (uintptr_t)&ts,
+			0);
+}
+
+/* ---- waiting ------------------------------------------------------------ */
+
+/* Nanoseconds until DEADLINE; 0: it has passed. */
+static uint64_t time_left(clockid_t clock, const struct timespec *deadline)
+{
+	struct timespec now;
+	int64_t s, ns;
+
+	if (!deadline)
+		return DIPC_TIMEOUT_NONE;
+	clock_gettime(clock, &now);
+	s = deadline->tv_sec - now.tv_sec;
+	ns = deadline->tv_nsec - now.tv_nsec;
+	if (s < 0 || (s == 0 && ns <= 0))
+		return 0;
+	if (s > INT64_MAX / SECOND_NS - 1)
+		return DIPC_TIMEOUT_NONE;
+	return (uint64_t)(s * SECOND_NS + ns);
+}
+
+/* Until woken, whatever parts the time is slept in. */
+static int64_t ticket_sleep(uint64_t ticket, clockid_t clock,
 			    const struct timespec *deadline)
 {
-	return dipc_sys_futex(word, op, val, deadline, NULL,
-			      FUTEX_BITSET_MATCH_ANY);
+	int64_t ret;
+
+	do {
+		uint64_t left = time_left(clock, deadline);
+
+		if (left == 0)
+			return -ETIMEDOUT;
+		if (deadline && clock != CLOCK_MONOTONIC && left > RELOOK_NS)
+			left = RELOOK_NS;
+		ret = ticket_call(DIPC_CALL_FUTEX_SLEEP, ticket, left);
+	} while (ret == -ETIMEDOUT);
+	return ret;
+}
+
+int dipc_futex_wait_bitset(_Atomic uint32_t *word, uint32_t expected,
+			   clockid_t clock, const struct timespec *deadline,
+			   uint32_t bitset)
+{
+	struct dipc_slot_call call = {.call = DIPC_CALL_FUTEX_REGISTER};
+	int64_t ticket, ret;
+
+	if (deadline && (deadline->tv_sec < 0 || deadline->tv_nsec < 0 ||
+			 deadline->tv_nsec >= SECOND_NS ||
+			 (clock != CLOCK_REALTIME && clock != CLOCK_MONOTONIC)))
+		return -EINVAL;
+	if ((uintptr_t)word % sizeof(*word))
+		return -EINVAL;
+	if (!futex_place(word, &call))
+		return kernel_wait(word, expected, clock, deadline, bitset);
+	if (atomic_load_explicit(word, memory_order_seq_cst) != expected)
+		return -EAGAIN;
+	call.args.futex.bitset = bitset;
+	ticket = futex_call(&call);
+	if (ticket < 0) {
+		/*
+		 * The segment's home or dipcd is gone, or short of memory: let
+		 * the caller look at the word, and meet what there is.
+		 */
+		nap();
+		return 0;
+	}
+	if (atomic_load_explicit(word, memory_order_seq_cst) != expected)
+		ret = -EAGAIN;
+	else
+		ret = ticket_sleep((uint64_t)ticket, clock, deadline);
+	if (ret != -EAGAIN && ret != -ETIMEDOUT && ret != -EINTR)
+		return 0; /* woken, or the ticket went with its connection */
+	if (ticket_call(DIPC_CALL_FUTEX_WITHDRAW, (uint64_t)ticket, 0) > 0)
+		return 0;
+	return (int)ret;
 }
 
 int dipc_futex_wait(_Atomic uint32_t *word, uint32_t expected, clockid_t clock,
 		    const struct timespec *deadline)
 {
-	int op = FUTEX_WAIT_BITSET;
+	return dipc_futex_wait_bitset(word, expected, clock, deadline,
+				      FUTEX_BITSET_MATCH_ANY);
+}
 
-	if (deadline && clock == CLOCK_REALTIME)
-		op |= FUTEX_CLOCK_REALTIME;
-	else if (deadline && clock != CLOCK_MONOTONIC)
+int dipc_futex_wake_bitset(_Atomic uint32_t *word, unsigned nr, uint32_t bitset)
+{
+	struct dipc_slot_call call = {.call = DIPC_CALL_FUTEX_WAKE};
+	int64_t ret;
+
+	if (nr > INT32_MAX)
+		nr = INT32_MAX;
+	if ((uintptr_t)word % sizeof(*word))
 		return -EINVAL;
-	return (int)kernel_futex(word, op, expected, deadline);
+	if (!futex_place(word, &call))
+		return (int)dipc_sys_futex(word, FUTEX_WAKE_BITSET, nr, NULL,
+					   NULL, bitset);
+	call.args.futex.nr = nr;
+	call.args.futex.bitset = bitset;
+	ret = futex_call(&call);
+	/* no home: its waiters were sent to look, all of them */
+	return ret == -ENOLINK ? 0 : (int)ret;
 }
 
 int dipc_futex_wake(_Atomic uint32_t *word, unsigned nr)
 {
-	if (nr > INT32_MAX)
-		nr = INT32_MAX;
-	return (int)kernel_futex(word, FUTEX_WAKE, nr, NULL);
+	return dipc_futex_wake_bitset(word, nr, FUTEX_BITSET_MATCH_ANY);
 }

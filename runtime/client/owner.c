@@ -1,61 +1,48 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-#include "runtime/client/futex.h"
-
-#include <stdio.h>
-#include <string.h>
+#include <errno.h>
 
 #include "runtime/base/sys.h"
+#include "runtime/client/client.h"
+#include "runtime/client/futex.h"
 
-/* An owner: the thread's id, and when it started, in clock ticks. */
-#define OWNER_TID_BITS 22u
-#define OWNER_TID(o)   ((uint32_t)(o) & ((1u << OWNER_TID_BITS) - 1))
+static _Thread_local uint64_t self;
 
-/* When TID of this node started; 0: it has ended. */
-static uint64_t thread_start(uint32_t tid)
+void dipc_owner_after_fork(void)
 {
-	char path[32], text[512], *p;
-	uint64_t start = 0;
-	unsigned field;
-	ssize_t n;
-	int fd;
+	self = 0;
+}
 
-	snprintf(path, sizeof(path), "/proc/%u/stat", tid);
-	fd = dipc_sys_open(path, O_RDONLY | O_CLOEXEC);
-	if (fd < 0)
-		return 0;
-	n = dipc_sys_read(fd, text, sizeof(text) - 1);
-	dipc_sys_close(fd);
-	if (n <= 0)
-		return 0;
-	text[n] = '\0';
-	/* the name, field 2, may contain anything: begin behind it */
-	p = strrchr(text, ')');
-	if (!p || p[1] != ' ' || p[2] == 'Z' || p[2] == 'X')
-		return 0;
-	for (field = 2; p && field < 22; field++)
-		p = strchr(p + 1, ' ');
-	while (p && *++p >= '0' && *p <= '9')
-		start = start * 10 + (uint64_t)(*p - '0');
-	return start;
+static uint64_t owner_ask(void)
+{
+	struct dipc_slot_call call = {.call = DIPC_CALL_OWNER_SELF};
+	uint32_t tid = (uint32_t)dipc_sys_gettid();
+	int64_t ret = -ENOLINK;
+
+	call.args.owner.tid = tid;
+	if (dipc_conn_use() > 0)
+		ret = dipc_slot_run(&call);
+	/* without dipcd: no node */
+	return ret > 0 ? (uint64_t)ret : (uint64_t)tid << DIPC_OWNER_NODE_BITS;
 }
 
 uint64_t dipc_owner_self(void)
 {
-	uint32_t tid = (uint32_t)dipc_sys_gettid();
-	uint64_t start = thread_start(tid);
-
-	return (start << OWNER_TID_BITS | tid) & ~DIPC_OWNER_FREE_BIT;
+	if (self == 0)
+		self = owner_ask();
+	return self;
 }
 
 int dipc_owner_is_alive(uint64_t owner)
 {
-	uint64_t start = thread_start(OWNER_TID(owner));
+	struct dipc_slot_call call = {.call = DIPC_CALL_OWNER_ALIVE};
+	int use = dipc_conn_use();
 
-	return start && start == owner >> OWNER_TID_BITS;
+	call.args.owner.owner = owner;
+	return use > 0 ? (int)dipc_slot_run(&call) : -ENOLINK;
 }
 
-/* No other node's names come here yet. */
 bool dipc_owner_is_near(uint64_t owner)
 {
-	return OWNER_TID(owner) != 0;
+	return ((owner ^ dipc_owner_self()) &
+		((1u << DIPC_OWNER_NODE_BITS) - 1)) == 0;
 }

@@ -15,6 +15,7 @@
 
 #include "runtime/base/log.h"
 #include "runtime/node/job.h"
+#include "runtime/node/job_futex.h"
 #include "runtime/node/segments.h"
 
 #define SOCK_FDS     4u
@@ -65,6 +66,7 @@ static void client_close(struct dipc_client *c)
 	for (i = 0; i < DIPC_SLOTS; i++)
 		if (c->jobs[i])
 			dipc_cancel_set(&c->jobs[i]->cancel);
+	dipc_job_futex_forget(c);
 	dipc_segments_forget(c);
 	dipc_client_put(c);
 }
@@ -262,6 +264,7 @@ static int client_create(struct dipc_node *node, int fd)
 		return -ENOMEM;
 	c->node = node;
 	c->bell.fd = -1;
+	dipc_list_init(&c->futex_waits);
 	ret = dipc_process_cred(fd, &c->cred, &c->groups);
 	if (ret)
 		goto err_client;

@@ -31,6 +31,8 @@ struct dipc_client {
 	bool is_attaching;                 /* a fiber works on an ATTACH */
 	struct dipc_job *jobs[DIPC_SLOTS]; /* running; owned by their fibers */
 	unsigned nr_jobs;                  /* and socket requests */
+	struct dipc_list futex_waits;      /* struct dipc_futex_wait, owned */
+	unsigned nr_futex_waits;
 	bool is_closed;
 };
 

@@ -39,6 +39,14 @@ static int64_t job_dispatch(struct dipc_job *job)
 		return dipc_job_info(job);
 	case DIPC_CALL_PID_NODE:
 		return dipc_job_pid_node(job);
+	case DIPC_CALL_FUTEX_REGISTER:
+	case DIPC_CALL_FUTEX_SLEEP:
+	case DIPC_CALL_FUTEX_WITHDRAW:
+	case DIPC_CALL_FUTEX_WAKE:
+		return dipc_job_futex(job);
+	case DIPC_CALL_OWNER_SELF:
+	case DIPC_CALL_OWNER_ALIVE:
+		return dipc_job_owner(job);
 	}
 	return -ENOSYS;
 }

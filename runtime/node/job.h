@@ -29,6 +29,8 @@ int64_t dipc_job_shm(struct dipc_job *job);
 int64_t dipc_job_sem(struct dipc_job *job);
 int64_t dipc_job_msg(struct dipc_job *job);
 int64_t dipc_job_admin(struct dipc_job *job);
+int64_t dipc_job_futex(struct dipc_job *job);
+int64_t dipc_job_owner(struct dipc_job *job);
 int64_t dipc_job_info(struct dipc_job *job);
 int64_t dipc_job_pid_node(struct dipc_job *job);
 

@@ -20,7 +20,9 @@
 #include "runtime/base/log.h"
 #include "runtime/base/ticket.h"
 #include "runtime/node/client.h"
+#include "runtime/node/job_futex.h"
 #include "runtime/node/keeper.h"
+#include "runtime/node/owner.h"
 #include "runtime/node/segments.h"
 
 #define SECOND_BEATS_MIN 1u
@@ -40,6 +42,17 @@ static void on_request(void *arg, struct dipc_incoming *in)
 			break;
 		dipc_pages_request(dipc_segments_pages(node->segments), in);
 		return;
+	case DIPC_REQ_FUTEX_WAIT:
+	case DIPC_REQ_FUTEX_WITHDRAW:
+	case DIPC_REQ_FUTEX_WAKE:
+	case DIPC_REQ_FUTEX_WOKEN:
+		if (!node->futexes)
+			break;
+		dipc_futexes_request(node->futexes, in);
+		return;
+	case DIPC_REQ_OWNER:
+		answer.status = dipc_owner_is_here(node, in->request.arg[0]);
+		break;
 	case DIPC_REQ_PING:
 		answer.status = 0;
 		break;
@@ -79,6 +92,8 @@ static void on_lost(void *arg, unsigned other)
 	}
 	if (node->segments)
 		dipc_pages_lost(dipc_segments_pages(node->segments), other);
+	if (node->futexes)
+		dipc_futexes_lost(node->futexes, other);
 	if (node->waiters)
 		dipc_waiters_hint(node->waiters, UINT32_MAX);
 }
@@ -120,6 +135,8 @@ static void member_bury(struct dipc_node *node, unsigned other, uint64_t was)
 	dipc_info("node %u is gone", other);
 	dipc_fabric_fence(node->fabric, other, (uint32_t)was);
 	dipc_pages_lost(dipc_segments_pages(node->segments), other);
+	dipc_futexes_lost(node->futexes, other);
+	dipc_futexes_evict(node->futexes, other);
 	dipc_segments_evict(node, other);
 }
 
@@ -335,6 +352,10 @@ static int node_open_services(struct dipc_node *node)
 	if (ret)
 		return ret;
 	ret = dipc_msgs_create(node->fabric, node->waiters, &node->msgs);
+	if (ret)
+		return ret;
+	ret = dipc_futexes_create(node->fabric, dipc_job_futex_may_take,
+				  &node->futexes);
 	if (ret)
 		return ret;
 	ret = dipc_segments_create(node);

@@ -9,6 +9,7 @@
 #include "runtime/base/local.h"
 #include "runtime/base/loop.h"
 #include "runtime/node/lookup.h"
+#include "runtime/protocol/futex.h"
 #include "runtime/protocol/msg.h"
 #include "runtime/protocol/pages.h"
 #include "runtime/protocol/sem.h"
@@ -24,6 +25,8 @@ struct dipc_node {
 	struct dipc_sems *sems;
 	struct dipc_msgs *msgs;
 	struct dipc_segments *segments;
+	struct dipc_futexes *futexes;
+	uint32_t last_unseen; /* threads named without being seen, owner.c */
 	struct dipc_list clients;   /* struct dipc_client */
 	struct dipc_list processes; /* struct dipc_process */
 	struct dipc_watch listener; /* the Unix socket */

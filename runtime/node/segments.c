@@ -423,6 +423,7 @@ void dipc_segments_reap(struct dipc_node *node)
 		if (ret == 0)
 			continue;
 		dipc_list_del(&home->entry);
+		dipc_futexes_forget(node->futexes, home->id);
 		dipc_home_destroy(home->memory);
 		free(home);
 	}

@@ -149,6 +149,29 @@ static struct map *space_find(struct dipc_space *space, uint64_t addr)
 	return NULL;
 }
 
+struct dipc_segment *dipc_spaces_find(struct dipc_spaces *spaces, uint32_t pid,
+				      int32_t id)
+{
+	struct dipc_list *pos, *mpos;
+
+	dipc_list_for_each (pos, &spaces->spaces) {
+		struct dipc_space *space =
+			dipc_container_of(pos, struct dipc_space, node);
+
+		if (space->is_dead || (space->pid && space->pid != pid))
+			continue;
+		dipc_list_for_each (mpos, &space->maps) {
+			struct map *map =
+				dipc_container_of(mpos, struct map, in_space);
+
+			if (!map->is_gone &&
+			    dipc_segment_id(map->attach->seg) == id)
+				return map->attach->seg;
+		}
+	}
+	return NULL;
+}
+
 /* Let a mapping end at ADDR, where one goes on beyond. */
 static void space_split(struct dipc_space *space, uint64_t addr)
 {

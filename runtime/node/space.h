@@ -64,6 +64,12 @@ void dipc_spaces_destroy(struct dipc_spaces *spaces);
  */
 int dipc_space_create(struct dipc_spaces *spaces, int uffd, uint32_t pid,
 		      uint64_t name_page, struct dipc_space **space_out);
+/*
+ * Segment ID, if process PID has it attached; NULL. A space whose pid is not
+ * known (0) counts for everybody.
+ */
+struct dipc_segment *dipc_spaces_find(struct dipc_spaces *spaces, uint32_t pid,
+				      int32_t id);
 uint32_t dipc_space_pid(const struct dipc_space *space);
 
 /*

@@ -22,6 +22,7 @@ struct waiter {
 	struct dipc_list entry; /* queue->waiters, or a batch */
 	uint64_t ticket;
 	uint64_t seq; /* fs->seq when it came: EARLIER-ONLY */
+	uint32_t bitset;
 	uint16_t node;
 };
 
@@ -30,6 +31,13 @@ struct queue {
 	struct dipc_list entry; /* in fs->queues */
 	struct dipc_futex_key key;
 	struct dipc_list waiters; /* first come first */
+};
+
+/* At the home: a WAKE being carried out. */
+struct wake {
+	struct dipc_futex_key key;
+	uint32_t bitset, nr;
+	uint64_t before; /* only who came before: EARLIER-ONLY */
 };
 
 struct dipc_futexes {
@@ -115,7 +123,7 @@ static void queue_put_if_empty(struct queue *q)
 
 static int queue_append(struct dipc_futexes *fs,
 			const struct dipc_futex_key *key, unsigned node,
-			uint64_t ticket)
+			uint64_t ticket, uint32_t bitset)
 {
 	struct waiter *w = calloc(1, sizeof(*w));
 	struct queue *q;
@@ -124,6 +132,7 @@ static int queue_append(struct dipc_futexes *fs,
 		return -ENOMEM;
 	w->node = (uint16_t)node;
 	w->ticket = ticket;
+	w->bitset = bitset;
 	w->seq = ++fs->seq;
 	q = queue_find(fs, key);
 	if (!q) {
@@ -160,22 +169,23 @@ static void queue_remove(struct dipc_futexes *fs,
 	}
 }
 
-/* Take up to MAX waiters that came before BEFORE off the queue, in order. */
-static unsigned queue_pop(struct dipc_futexes *fs,
-			  const struct dipc_futex_key *key, uint64_t before,
+/* Take up to MAX of those that WAKE is for off the queue, in order. */
+static unsigned queue_pop(struct dipc_futexes *fs, const struct wake *wake,
 			  struct waiter **popped, unsigned max)
 {
-	struct queue *q = queue_find(fs, key);
+	struct queue *q = queue_find(fs, &wake->key);
+	struct dipc_list *pos, *next;
 	unsigned nr = 0;
 
 	if (!q)
 		return 0;
-	while (nr < max && !dipc_list_is_empty(&q->waiters)) {
-		struct waiter *w = dipc_container_of(q->waiters.next,
-						     struct waiter, entry);
+	dipc_list_for_each_safe (pos, next, &q->waiters) {
+		struct waiter *w = dipc_container_of(pos, struct waiter, entry);
 
-		if (w->seq > before)
+		if (nr == max || w->seq > wake->before)
 			break;
+		if (!(w->bitset & wake->bitset))
+			continue;
 		dipc_list_del(&w->entry);
 		popped[nr++] = w;
 	}
@@ -249,12 +259,12 @@ static int home_start(struct dipc_futexes *fs, unsigned node,
 
 /* Fiber. The answer's status, or -ENOLINK. */
 static int home_ask(struct dipc_futexes *fs, const struct dipc_futex_key *key,
-		    enum dipc_request_type type, uint64_t arg)
+		    enum dipc_request_type type, uint64_t arg, uint32_t bitset)
 {
 	struct dipc_request request = {.type = (uint16_t)type,
 				       .object = (uint32_t)key->id,
 				       .page = key->off,
-				       .arg = {arg}};
+				       .arg = {arg, bitset}};
 	struct dipc_call call;
 	int ret;
 
@@ -278,9 +288,11 @@ int dipc_futex_register(struct dipc_futexes *fs,
 	dipc_list_add_tail(wait_bucket(fs, wait->ticket), &wait->entry);
 	fs->counters.nr_waits++;
 	if (key->home == fs->node)
-		ret = queue_append(fs, key, fs->node, wait->ticket);
+		ret = queue_append(fs, key, fs->node, wait->ticket,
+				   wait->bitset);
 	else
-		ret = home_ask(fs, key, DIPC_REQ_FUTEX_WAIT, wait->ticket);
+		ret = home_ask(fs, key, DIPC_REQ_FUTEX_WAIT, wait->ticket,
+			       wait->bitset);
 	/* what has woken it already counts, whatever became of the answer */
 	if (ret && wait->state != DIPC_FUTEX_WOKEN) {
 		/* if it is queued after all, it answers -ENOENT there */
@@ -327,8 +339,8 @@ static void withdraw_fiber(void *arg)
 	struct withdrawal *job = arg;
 
 	/* lost with its link it leaves an entry that answers -ENOENT */
-	(void)home_ask(job->fs, &job->key, DIPC_REQ_FUTEX_WITHDRAW,
-		       job->ticket);
+	(void)home_ask(job->fs, &job->key, DIPC_REQ_FUTEX_WITHDRAW, job->ticket,
+		       0);
 	free(job);
 }
 
@@ -393,22 +405,17 @@ static unsigned waiters_tell(struct dipc_futexes *fs, struct waiter **popped,
 	return taken;
 }
 
-/*
- * Wake up to NR of those that came before BEFORE (EARLIER-ONLY). Fiber, if
- * somebody waits on another node.
- */
-static unsigned home_wake(struct dipc_futexes *fs,
-			  const struct dipc_futex_key *key, uint64_t before,
-			  uint32_t nr)
+/* How many were woken. Fiber, if somebody waits on another node. */
+static unsigned home_wake(struct dipc_futexes *fs, const struct wake *wake)
 {
 	uint32_t woken = 0;
 
-	while (woken < nr) {
+	while (woken < wake->nr) {
 		struct waiter *popped[BATCH];
-		uint32_t want = nr - woken < BATCH ? nr - woken : BATCH;
+		uint32_t want = wake->nr - woken;
 		unsigned got, taken;
 
-		got = queue_pop(fs, key, before, popped, want);
+		got = queue_pop(fs, wake, popped, want < BATCH ? want : BATCH);
 		if (got == 0)
 			break;
 		taken = waiters_tell(fs, popped, got);
@@ -420,7 +427,8 @@ static unsigned home_wake(struct dipc_futexes *fs,
 
 /* Fiber. As dipc_futex_wake(), at a home elsewhere. */
 static int home_ask_wake(struct dipc_futexes *fs,
-			 const struct dipc_futex_key *key, uint32_t nr)
+			 const struct dipc_futex_key *key, uint32_t bitset,
+			 uint32_t nr)
 {
 	int ret;
 
@@ -428,7 +436,8 @@ static int home_ask_wake(struct dipc_futexes *fs,
 	while (fs->nr_waking[key->home] == WAKING_MAX)
 		(void)dipc_waitq_wait(&fs->waking, DIPC_NEVER);
 	fs->nr_waking[key->home]++;
-	while ((ret = home_ask(fs, key, DIPC_REQ_FUTEX_WAKE, nr)) == -ENOMEM)
+	while ((ret = home_ask(fs, key, DIPC_REQ_FUTEX_WAKE, nr, bitset)) ==
+	       -ENOMEM)
 		dipc_fiber_sleep(DIPC_MSEC);
 	fs->nr_waking[key->home]--;
 	dipc_waitq_wake_all(&fs->waking);
@@ -436,16 +445,19 @@ static int home_ask_wake(struct dipc_futexes *fs,
 }
 
 int dipc_futex_wake(struct dipc_futexes *fs, const struct dipc_futex_key *key,
-		    uint32_t nr)
+		    uint32_t bitset, uint32_t nr)
 {
-	if (nr > INT32_MAX)
-		nr = INT32_MAX;
+	struct wake wake = {.key = *key,
+			    .bitset = bitset,
+			    .nr = nr > INT32_MAX ? INT32_MAX : nr,
+			    .before = fs->seq};
+
 	fs->counters.nr_wakes++;
 	if (key->home == fs->node)
-		return (int)home_wake(fs, key, fs->seq, nr);
+		return (int)home_wake(fs, &wake);
 	if (key->home > DIPC_NODES_MAX)
 		return -ENOLINK;
-	return home_ask_wake(fs, key, nr);
+	return home_ask_wake(fs, key, bitset, wake.nr);
 }
 
 /* ---- requests of other nodes -------------------------------------------- */
@@ -453,7 +465,7 @@ int dipc_futex_wake(struct dipc_futexes *fs, const struct dipc_futex_key *key,
 struct wake_job {
 	struct dipc_futexes *fs;
 	struct dipc_incoming *in;
-	uint64_t before;
+	struct wake wake;
 };
 
 static void answer_status(struct dipc_incoming *in, int status)
@@ -473,28 +485,25 @@ static struct dipc_futex_key request_key(const struct dipc_futexes *fs,
 	return key;
 }
 
-static uint32_t request_nr(const struct dipc_request *request)
-{
-	return request->arg[0] > INT32_MAX ? INT32_MAX
-					   : (uint32_t)request->arg[0];
-}
-
 static void wake_fiber(void *arg)
 {
 	struct wake_job *job = arg;
-	struct dipc_futex_key key = request_key(job->fs, &job->in->request);
 
-	answer_status(job->in, (int)home_wake(job->fs, &key, job->before,
-					      request_nr(&job->in->request)));
+	answer_status(job->in, (int)home_wake(job->fs, &job->wake));
 	free(job);
 }
 
 static void request_wake(struct dipc_futexes *fs, struct dipc_incoming *in)
 {
-	struct dipc_futex_key key = request_key(fs, &in->request);
+	struct wake wake = {.key = request_key(fs, &in->request),
+			    .bitset = (uint32_t)in->request.arg[1],
+			    .nr = INT32_MAX,
+			    .before = fs->seq};
 	struct wake_job *job;
 
-	if (!queue_find(fs, &key)) {
+	if (in->request.arg[0] < wake.nr)
+		wake.nr = (uint32_t)in->request.arg[0];
+	if (!queue_find(fs, &wake.key)) {
 		answer_status(in, 0);
 		return;
 	}
@@ -502,7 +511,7 @@ static void request_wake(struct dipc_futexes *fs, struct dipc_incoming *in)
 	if (job) {
 		job->fs = fs;
 		job->in = in;
-		job->before = fs->seq;
+		job->wake = wake;
 		if (dipc_fiber_spawn(dipc_fabric_sched(fs->fabric), wake_fiber,
 				     job) == 0)
 			return;
@@ -518,8 +527,9 @@ void dipc_futexes_request(struct dipc_futexes *fs, struct dipc_incoming *in)
 
 	switch (request->type) {
 	case DIPC_REQ_FUTEX_WAIT:
-		answer_status(
-			in, queue_append(fs, &key, in->from, request->arg[0]));
+		answer_status(in,
+			      queue_append(fs, &key, in->from, request->arg[0],
+					   (uint32_t)request->arg[1]));
 		break;
 	case DIPC_REQ_FUTEX_WITHDRAW:
 		queue_remove(fs, &key, in->from, request->arg[0]);

@@ -25,6 +25,8 @@ enum dipc_futex_state {
 	DIPC_FUTEX_WOKEN,
 };
 
+#define DIPC_FUTEX_ANY UINT32_MAX /* all bits of a bitset */
+
 /* Somebody who waits on this node. The caller's, from register to withdraw. */
 struct dipc_futex_wait {
 	struct dipc_list entry; /* private: by ticket */
@@ -32,6 +34,7 @@ struct dipc_futex_wait {
 	void *owner;            /* the caller's, for may_take() */
 	struct dipc_futex_key key;
 	uint64_t ticket;
+	uint32_t bitset; /* woken by a wake-up that shares a bit */
 	enum dipc_futex_state state;
 	struct dipc_fiber *fiber; /* in dipc_futex_sleep(), or NULL */
 };
@@ -61,7 +64,7 @@ unsigned dipc_futexes_queued(const struct dipc_futexes *fs,
 			     const struct dipc_futex_key *key);
 
 /*
- * Queue WAIT for KEY; from here on a wake-up can reach it. The caller then
+ * Queue WAIT (owner, bitset) for KEY; from here on a wake-up can reach it. The caller then
  * looks at the word, and sleeps or withdraws (LOOK-AFTER). Fiber. 0, -ENOMEM,
  * -ENOLINK: not queued, nothing to withdraw.
  */
@@ -76,9 +79,12 @@ int dipc_futex_sleep(struct dipc_futexes *fs, struct dipc_futex_wait *wait,
 		     uint64_t deadline, struct dipc_cancel *cancel);
 /* WAIT is the caller's alone again. True: it had been woken (TAKEN-ONCE). */
 bool dipc_futex_withdraw(struct dipc_futexes *fs, struct dipc_futex_wait *wait);
-/* Wake up to NR, in order. Fiber. How many, or -ENOLINK: no home. */
+/*
+ * Wake up to NR that share a bit with BITSET, in order. Fiber. How many, or
+ * -ENOLINK: no home.
+ */
 int dipc_futex_wake(struct dipc_futexes *fs, const struct dipc_futex_key *key,
-		    uint32_t nr);
+		    uint32_t bitset, uint32_t nr);
 
 /* ---- what the fabric's events call -------------------------------------- */
 

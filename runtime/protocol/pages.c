@@ -520,6 +520,11 @@ uint64_t dipc_segment_size(const struct dipc_segment *seg)
 	return seg->shm.size;
 }
 
+unsigned dipc_segment_home(const struct dipc_segment *seg)
+{
+	return seg->shm.home;
+}
+
 uint64_t dipc_segment_nr_pages(const struct dipc_segment *seg)
 {
 	return seg->nr_pages;

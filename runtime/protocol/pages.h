@@ -106,6 +106,7 @@ void dipc_segment_get(struct dipc_segment *seg);
 void dipc_segment_put(struct dipc_segment *seg);
 int32_t dipc_segment_id(const struct dipc_segment *seg);
 uint64_t dipc_segment_size(const struct dipc_segment *seg); /* bytes */
+unsigned dipc_segment_home(const struct dipc_segment *seg); /* node */
 uint64_t dipc_segment_nr_pages(const struct dipc_segment *seg);
 struct dipc_pager *dipc_segment_pager(const struct dipc_segment *seg);
 bool dipc_segment_is_dead(const struct dipc_segment *seg);

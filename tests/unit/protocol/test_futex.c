@@ -32,6 +32,7 @@ struct sim_node {
 
 struct sim_thread {
 	unsigned node, index, left;
+	uint32_t bitset;
 	uint64_t timeout_ns; /* DIPC_NEVER: none */
 	struct dipc_cancel cancel;
 	bool is_queued, is_over;
@@ -46,6 +47,7 @@ static struct {
 	uint32_t word, inside, done; /* coherent memory */
 	unsigned nr_over, nr_takers, nr_woken;
 	bool takes_nothing; /* says may_take(); and no more WAKEs */
+	uint32_t bitset;    /* of WAKEs */
 	int result;
 } sim;
 
@@ -88,6 +90,7 @@ static void sim_start(uint64_t seed, unsigned nr_nodes)
 
 	memset(&sim, 0, sizeof(sim));
 	sim.nr_nodes = nr_nodes;
+	sim.bitset = DIPC_FUTEX_ANY;
 	fake_world_start(seed, DELAY);
 	for (i = 1; i <= nr_nodes; i++) {
 		struct sim_node *n = &sim.node[i];
@@ -118,6 +121,7 @@ static struct sim_thread *sim_spawn(unsigned node, void (*fn)(void *))
 	t->node = node;
 	t->index = sim.nr_threads++;
 	t->timeout_ns = DIPC_NEVER;
+	t->bitset = DIPC_FUTEX_ANY;
 	assert_int_equal(dipc_fiber_spawn(fake_world_sched(), fn, t), 0);
 	return t;
 }
@@ -137,7 +141,7 @@ static int sim_wait(struct sim_thread *t, uint32_t expected)
 	uint64_t deadline = t->timeout_ns == DIPC_NEVER
 				    ? DIPC_NEVER
 				    : fake_world_now() + t->timeout_ns;
-	struct dipc_futex_wait wait = {0};
+	struct dipc_futex_wait wait = {.bitset = t->bitset};
 	int ret;
 
 	if (sim.word != expected)
@@ -160,7 +164,7 @@ static int sim_wait(struct sim_thread *t, uint32_t expected)
 static int sim_wake(unsigned node, uint32_t nr)
 {
 	sim_pause();
-	return dipc_futex_wake(sim.node[node].fs, &key, nr);
+	return dipc_futex_wake(sim.node[node].fs, &key, sim.bitset, nr);
 }
 
 /* ---- a lock: 0 free, 1 held, 2 held and somebody may sleep --------------- */
@@ -342,6 +346,29 @@ static void wake_some__counts(void **state)
 	assert_int_equal(wake_run(3, UINT32_MAX), 13);
 	assert_true(all_over());
 	assert_int_equal(wake_run(3, UINT32_MAX), 0);
+	sim_stop();
+}
+
+/* Only who shares a bit is woken; the others keep their places. */
+static void wake_bitset__skips_others(void **state)
+{
+	unsigned i;
+
+	(void)state;
+	sim_start(7, 3);
+	for (i = 0; i < 12; i++) {
+		sim_spawn(1 + i % 3, sleeper_main)->bitset = 1u << i % 2;
+		assert_true(fake_world_run(all_queued, LIMIT));
+	}
+	sim.bitset = 6;
+	assert_int_equal(wake_run(2, 4), 4);
+	for (i = 0; i < 12; i++)
+		assert_int_equal(sim.thread[i].is_over, i % 2 && i < 8);
+	sim.bitset = 4;
+	assert_int_equal(wake_run(2, 12), 0);
+	sim.bitset = DIPC_FUTEX_ANY;
+	assert_int_equal(wake_run(2, 12), 8);
+	assert_true(fake_world_run(all_over, LIMIT));
 	sim_stop();
 }
 
@@ -572,6 +599,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(lock__no_wake_is_lost),
 		cmocka_unit_test(wake_one__first_come_first_served),
 		cmocka_unit_test(wake_some__counts),
+		cmocka_unit_test(wake_bitset__skips_others),
 		cmocka_unit_test(wake__messages),
 		cmocka_unit_test(cancel__withdraws),
 		cmocka_unit_test(timeout__withdraws),
