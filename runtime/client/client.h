@@ -99,6 +99,9 @@ struct dipc_slot_call {
 	size_t out_len; /* answer */
 	int64_t type;   /* answer of msgrcv */
 	bool is_interruptible;
+	/* dipc_handlers_run() when the program called: one that has run since
+	   ends the call too. 0: since the call has a slot. */
+	uint32_t handlers;
 	/*
 	 * IN and OUT came from the program and may be bad. With a bad IN dipcd
 	 * is asked all the same: it knows what else is wrong, and what of it
@@ -110,6 +113,21 @@ struct dipc_slot_call {
 
 /* The call's result, or -errno (-ENOLINK: dipcd is gone). */
 int64_t dipc_slot_run(struct dipc_slot_call *call);
+
+/*
+ * TLS that a signal handler may be the first to touch: never allocated at
+ * first use.
+ */
+#define DIPC_TLS_EARLY __attribute__((tls_model("initial-exec")))
+
+/* Handlers that the thread has entered, counted round; never 0. Read it first
+   of all: what runs before that is before the call. */
+extern _Thread_local DIPC_TLS_EARLY uint32_t dipc_handlers;
+
+static inline uint32_t dipc_handlers_run(void)
+{
+	return dipc_handlers;
+}
 
 /* ---- boundary.c ---------------------------------------------------------- */
 

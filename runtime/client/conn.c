@@ -344,9 +344,22 @@ static void fork_parent(void)
 	dipc_lock_give(&lock);
 }
 
+static void conn_forget(struct dipc_client_conn *c, bool is_mapped)
+{
+	const struct dipc_engine_page *engine = c->engine;
+	struct dipc_area *area = c->area;
+
+	memset(c, 0, sizeof(*c));
+	if (is_mapped) {
+		c->area = area;
+		c->engine = engine;
+	}
+}
+
 /* The parent's other threads, and the slots they held, are not here. */
 static void fork_child(void)
 {
+	bool is_in_call = dipc_slot_after_fork();
 	unsigned i;
 
 	for (i = 0; i < CONNS_MAX; i++) {
@@ -356,9 +369,12 @@ static void fork_child(void)
 			dipc_own_fd_close(&c->sock);
 			dipc_own_fd_close(&c->bell);
 		}
-		if (c->engine)
+		/* the areas were not inherited */
+		if (is_in_call && c->area)
+			conn_blank(c);
+		else if (c->engine)
 			dipc_sys_munmap((void *)(uintptr_t)c->engine, PAGE_LEN);
-		memset(c, 0, sizeof(*c)); /* the areas were not inherited */
+		conn_forget(c, is_in_call);
 	}
 	dipc_own_fd_close(&uffd_dev);
 	if (state_now() == CONN_DIPC)

@@ -24,6 +24,9 @@ struct dipc_client_conn {
 	   CONN_RETIRE in conn.c */
 	_Atomic uint64_t taken[DIPC_SLOTS / 64];
 	_Atomic uint32_t is_retired;
+	/* by slot, kernel's id of the thread that has it; 0: nobody, or not
+	   for long (slot_pool.c) */
+	_Atomic uint32_t owner[DIPC_SLOTS];
 };
 
 /* The calling thread's, after dipc_conn_use() gave 1. */
@@ -36,5 +39,12 @@ void dipc_conn_reap(struct dipc_client_conn *conn);
 void dipc_conn_ring(const struct dipc_client_conn *conn);
 /* Is dipcd still there? */
 bool dipc_conn_is_alive(const struct dipc_client_conn *conn);
+
+/*
+ * In the child of a fork: no slot is in use. True if it may return into calls
+ * of its parent's, because a handler made it: they have ended, but still look
+ * at the area and the engine page.
+ */
+bool dipc_slot_after_fork(void);
 
 #endif

@@ -23,10 +23,12 @@ DIPC_EXPORT int msgget(key_t key, int flags)
 	return (int)dipc_posix_ret(dipc_get(DIPC_CALL_MSGGET, key, 0, flags));
 }
 
-static int64_t msg_send(int id, const void *msgp, size_t size, int flags)
+static int64_t msg_send(int id, const void *msgp, size_t size, int flags,
+			uint32_t handlers)
 {
 	struct dipc_slot_call c = {.call = DIPC_CALL_MSGSND,
-				   .is_interruptible = true};
+				   .is_interruptible = true,
+				   .handlers = handlers};
 	long type;
 
 	if (dipc_copy_in(&type, msgp, sizeof(type)))
@@ -47,20 +49,22 @@ static int64_t msg_send(int id, const void *msgp, size_t size, int flags)
 
 DIPC_EXPORT int msgsnd(int id, const void *msgp, size_t size, int flags)
 {
+	uint32_t handlers = dipc_handlers_run();
 	int ours = dipc_id_is_ours(id);
 
 	if (ours == 0)
 		return dipc_real()->msgsnd(id, msgp, size, flags);
 	if (ours < 0)
 		return (int)dipc_posix_ret(ours);
-	return (int)dipc_posix_ret(msg_send(id, msgp, size, flags));
+	return (int)dipc_posix_ret(msg_send(id, msgp, size, flags, handlers));
 }
 
 static int64_t msg_receive(int id, void *msgp, size_t size, long type,
-			   int flags)
+			   int flags, uint32_t handlers)
 {
 	struct dipc_slot_call c = {.call = DIPC_CALL_MSGRCV,
 				   .is_interruptible = true,
+				   .handlers = handlers,
 				   .is_users = true,
 				   .has_type = true};
 
@@ -78,13 +82,15 @@ static int64_t msg_receive(int id, void *msgp, size_t size, long type,
 DIPC_EXPORT ssize_t msgrcv(int id, void *msgp, size_t size, long type,
 			   int flags)
 {
+	uint32_t handlers = dipc_handlers_run();
 	int ours = dipc_id_is_ours(id);
 
 	if (ours == 0)
 		return dipc_real()->msgrcv(id, msgp, size, type, flags);
 	if (ours < 0)
 		return dipc_posix_ret(ours);
-	return dipc_posix_ret(msg_receive(id, msgp, size, type, flags));
+	return dipc_posix_ret(
+		msg_receive(id, msgp, size, type, flags, handlers));
 }
 
 static int64_t msg_stat(int id, struct msqid_ds *buf)

@@ -46,10 +46,11 @@ static uint64_t timeout_ns(const struct timespec *t)
 }
 
 static int64_t sem_op(int id, struct sembuf *ops, size_t nr,
-		      const struct timespec *timeout)
+		      const struct timespec *timeout, uint32_t handlers)
 {
 	struct dipc_slot_call c = {.call = DIPC_CALL_SEMOP,
 				   .is_interruptible = true,
+				   .handlers = handlers,
 				   .is_users = true};
 	struct timespec t;
 
@@ -73,24 +74,26 @@ static int64_t sem_op(int id, struct sembuf *ops, size_t nr,
 DIPC_EXPORT int semtimedop(int id, struct sembuf *ops, size_t nr,
 			   const struct timespec *timeout)
 {
+	uint32_t handlers = dipc_handlers_run();
 	int ours = dipc_id_is_ours(id);
 
 	if (ours == 0)
 		return dipc_real()->semtimedop(id, ops, nr, timeout);
 	if (ours < 0)
 		return (int)dipc_posix_ret(ours);
-	return (int)dipc_posix_ret(sem_op(id, ops, nr, timeout));
+	return (int)dipc_posix_ret(sem_op(id, ops, nr, timeout, handlers));
 }
 
 DIPC_EXPORT int semop(int id, struct sembuf *ops, size_t nr)
 {
+	uint32_t handlers = dipc_handlers_run();
 	int ours = dipc_id_is_ours(id);
 
 	if (ours == 0)
 		return dipc_real()->semop(id, ops, nr);
 	if (ours < 0)
 		return (int)dipc_posix_ret(ours);
-	return (int)dipc_posix_ret(sem_op(id, ops, nr, NULL));
+	return (int)dipc_posix_ret(sem_op(id, ops, nr, NULL, handlers));
 }
 
 static int64_t sem_stat(int id, struct semid_ds *buf)

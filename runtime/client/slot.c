@@ -3,18 +3,30 @@
  * Calls through request slots; the protocol is in runtime/base/local.h.
  *
  * Memory ordering: LOCAL_POST, LOCAL_SLEEP and LOCAL_DONE there.
+ *
+ * Signal handlers: the kernel withdraws an interrupted call before the handler
+ * runs, and so do we. A handler that was installed through libc is entered by
+ * way of dipc_slot_signalled() (signal.c), which finds the thread's call in
+ * `current`, cancels it, waits until it is done, and takes the result out of
+ * the slot. What the handler then does, be it calls of its own or a longjmp,
+ * finds the thread in no call; when it returns, the interrupted function finds
+ * its call ended. So no instant is left in which a handler runs and the call
+ * sleeps on.
+ * USE_ORDER: `stage` says which of the two works on the slot next. They are
+ * one thread, so relaxed order and signal fences are enough.
  */
 #include "runtime/client/client.h"
 
 #include <errno.h>
 #include <linux/futex.h>
-#include <sched.h>
 #include <string.h>
 #include <time.h>
 
 #include "runtime/base/sys.h"
-#include "runtime/client/copy.h"
 #include "runtime/client/conn.h"
+#include "runtime/client/copy.h"
+#include "runtime/client/signal.h"
+#include "runtime/client/slot_pool.h"
 
 /* A call that dipcd cancelled with its connection is answered soon. */
 #define CLOSED_PATIENCE_S 10u
@@ -22,43 +34,86 @@
 /* Inside this file only: no errno. */
 #define SLOT_LOST INT64_MIN
 
-/* In the calling thread's connection; a bit in `taken` is a slot in use. */
-static unsigned slot_take(struct dipc_client_conn *conn)
+#define SECOND_NS 1000000000u
+
+/* USE_ORDER */
+enum use_stage {
+	USE_TAKING,  /* no slot yet */
+	USE_FILLING, /* the request is being written */
+	USE_LOST,    /* a handler ran meanwhile; a slot that we had is parked */
+	USE_POSTED,  /* complete; whoever comes next may post it */
+	USE_ENDED,   /* a handler ran: `result` is there, the slot parked */
+};
+
+#define USE_MAGIC 0x6c6c61632d637069u
+
+/* One try of a call, on the stack of the function that makes it. */
+struct slot_use {
+	/* A vfork child that was killed in a call leaves us looking at nothing
+	   of ours: compared before use. */
+	uint64_t magic;
+	struct dipc_slot_call *call;
+	struct slot_use *outer; /* in a handler: the interrupted one */
+	struct dipc_client_conn *conn;
+	unsigned slot;
+	_Atomic int stage; /* enum use_stage */
+	_Atomic bool is_interrupted;
+	int64_t result;
+};
+
+/* The call that the thread is in and no handler has ended. */
+static _Thread_local DIPC_TLS_EARLY struct slot_use *_Atomic current;
+_Thread_local DIPC_TLS_EARLY uint32_t dipc_handlers = 1;
+/* Calls ended by handlers that have not returned, or never will. */
+static _Thread_local DIPC_TLS_EARLY unsigned nr_left;
+
+static struct slot_use *use_current(void)
 {
-	static _Thread_local unsigned last /* its lines are warm */
-		__attribute__((tls_model("initial-exec")));
-	unsigned i;
-
-	for (;;) {
-		for (i = 0; i < DIPC_SLOTS; i++) {
-			unsigned slot = (last + i) % DIPC_SLOTS;
-			uint64_t bit = 1ull << slot % 64;
-
-			if (atomic_load_explicit(&conn->taken[slot / 64],
-						 memory_order_relaxed) &
-			    bit)
-				continue;
-			/* CONN_RETIRE in conn.c */
-			if (atomic_fetch_or_explicit(&conn->taken[slot / 64],
-						     bit,
-						     memory_order_seq_cst) &
-			    bit)
-				continue;
-			last = slot;
-			return slot;
-		}
-		sched_yield(); /* too many at once: wait for one to end */
-	}
+	return atomic_load_explicit(&current, memory_order_relaxed);
 }
 
-static void slot_give(struct dipc_client_conn *conn, unsigned slot)
+static void use_enter(struct slot_use *use)
 {
-	/* CONN_RETIRE */
-	atomic_fetch_and_explicit(&conn->taken[slot / 64], ~(1ull << slot % 64),
-				  memory_order_seq_cst);
-	if (atomic_load_explicit(&conn->is_retired, memory_order_seq_cst))
-		dipc_conn_reap(conn);
+	atomic_signal_fence(memory_order_seq_cst);
+	atomic_store_explicit(&current, use, memory_order_relaxed);
+	atomic_signal_fence(memory_order_seq_cst);
 }
+
+static int use_stage(const struct slot_use *use)
+{
+	return atomic_load_explicit(&use->stage, memory_order_relaxed);
+}
+
+/* USE_ORDER: false, and nothing is changed, if it is not FROM any more. */
+static bool use_step(struct slot_use *use, int from, int to)
+{
+	return atomic_compare_exchange_strong_explicit(&use->stage, &from, to,
+						       memory_order_relaxed,
+						       memory_order_relaxed);
+}
+
+/* No handler touches USE any more; false: one has ended it. */
+static bool use_leave(struct slot_use *use)
+{
+	use_enter(use->outer);
+	return use_stage(use) != USE_ENDED;
+}
+
+static bool use_is_interrupted(const struct slot_use *use)
+{
+	uint32_t handlers = use->call->handlers;
+
+	return atomic_load_explicit(&use->is_interrupted,
+				    memory_order_relaxed) ||
+	       (handlers && handlers != dipc_handlers);
+}
+
+static struct dipc_slot *use_slot(const struct slot_use *use)
+{
+	return &use->conn->area->slot[use->slot];
+}
+
+/* ---- posting ------------------------------------------------------------ */
 
 static void slot_post(const struct dipc_client_conn *conn, unsigned slot)
 {
@@ -68,34 +123,55 @@ static void slot_post(const struct dipc_client_conn *conn, unsigned slot)
 	dipc_conn_ring(conn);
 }
 
+/* By the call, or by a handler that came in between: only once. */
+static void use_post(const struct slot_use *use)
+{
+	uint32_t claimed = DIPC_SLOT_CLAIMED;
+
+	if (atomic_compare_exchange_strong_explicit(
+		    &use_slot(use)->state, &claimed, DIPC_SLOT_POSTED,
+		    memory_order_release, memory_order_relaxed))
+		slot_post(use->conn, use->slot);
+}
+
+static void slot_cancel(const struct dipc_client_conn *conn, unsigned slot)
+{
+	atomic_store_explicit(&conn->area->slot[slot].must_cancel, 1,
+			      memory_order_relaxed);
+	slot_post(conn, slot);
+}
+
+/* ---- waiting ------------------------------------------------------------ */
+
 static uint64_t now_ns(void)
 {
 	struct timespec ts;
 
 	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
+	return (uint64_t)ts.tv_sec * SECOND_NS + (uint64_t)ts.tv_nsec;
 }
 
-static bool slot_is_done(struct dipc_slot *s)
+static bool use_is_done(const struct slot_use *use)
 {
-	return atomic_load_explicit(&s->state, memory_order_acquire) ==
-	       DIPC_SLOT_DONE;
+	return use_stage(use) == USE_ENDED ||
+	       atomic_load_explicit(&use_slot(use)->state,
+				    memory_order_acquire) == DIPC_SLOT_DONE;
 }
 
 /* A short wait without a system call; false when it has to be a long one. */
-static bool slot_spin(const struct dipc_client_conn *conn, struct dipc_slot *s)
+static bool use_spin(const struct slot_use *use)
 {
-	uint32_t spin = atomic_load_explicit(&conn->engine->spin_ns,
+	uint32_t spin = atomic_load_explicit(&use->conn->engine->spin_ns,
 					     memory_order_relaxed);
 	uint64_t end;
 	unsigned i;
 
 	if (spin == 0)
-		return slot_is_done(s);
+		return use_is_done(use);
 	end = now_ns() + spin;
 	do {
 		for (i = 0; i < 32; i++) {
-			if (slot_is_done(s))
+			if (use_is_done(use))
 				return true;
 			__builtin_ia32_pause();
 		}
@@ -104,49 +180,55 @@ static bool slot_spin(const struct dipc_client_conn *conn, struct dipc_slot *s)
 }
 
 /*
- * Sleep until done. With a timeout the futex call is never restarted after a
- * signal handler, SA_RESTART or not: as semop(2) and msgrcv(2) behave.
+ * Until STATE is another, a second at most. 0 or -errno. With a timeout the
+ * futex call is never restarted after a handler, SA_RESTART or not: as
+ * semop(2) and msgrcv(2) behave. A handler that runs before it ends the call,
+ * and so changes the word.
  */
-static int64_t slot_sleep(struct dipc_slot *s,
-			  const struct dipc_client_conn *conn, unsigned slot,
-			  bool is_interruptible)
+static int slot_futex(struct dipc_slot *s, uint32_t state)
 {
-	struct dipc_area *area = conn->area;
 	const struct timespec second = {.tv_sec = 1};
+
+	return (int)dipc_sys4(SYS_futex, (uintptr_t)&s->state, FUTEX_WAIT,
+			      state, (uintptr_t)&second);
+}
+
+static int64_t use_sleep(struct slot_use *use)
+{
+	struct dipc_slot *s = use_slot(use);
 	unsigned patience = CLOSED_PATIENCE_S;
-	int64_t ret = 0;
-	long woken;
+	uint32_t state;
+	int ret;
 
+	/* stays set: costs one more wake-up, and a handler that ends the call
+	   need not know whether we had got here */
 	atomic_store_explicit(&s->is_waiting, 1, memory_order_seq_cst);
-	for (;;) {
-		uint32_t state =
-			atomic_load_explicit(&s->state, memory_order_seq_cst);
-
+	while (!use_is_done(use)) {
+		state = atomic_load_explicit(&s->state, memory_order_seq_cst);
 		if (state == DIPC_SLOT_DONE)
 			break;
-		woken = dipc_sys_futex(&s->state, FUTEX_WAIT, state, &second,
-				       NULL, 0);
-		if (woken == 0)
-			continue;
-		if (woken == -EINTR && is_interruptible) {
-			atomic_store_explicit(&s->must_cancel, 1,
+		ret = slot_futex(s, state);
+		if (use_is_done(use))
+			break;
+		if (ret == -EINTR && use->call->is_interruptible) {
+			/* a handler that we did not see */
+			atomic_store_explicit(&use->is_interrupted, true,
 					      memory_order_relaxed);
-			slot_post(conn, slot);
-		} else if (woken == -ETIMEDOUT && state == DIPC_SLOT_POSTED &&
-			   dipc_area_is_closed(area)) {
-			ret = SLOT_LOST; /* posted too late to be seen */
-			break;
-		} else if (woken == -ETIMEDOUT &&
-			   (dipc_area_is_closed(area)
+			slot_cancel(use->conn, use->slot);
+		} else if (ret == -ETIMEDOUT && state == DIPC_SLOT_POSTED &&
+			   dipc_area_is_closed(use->conn->area)) {
+			return SLOT_LOST; /* posted too late to be seen */
+		} else if (ret == -ETIMEDOUT &&
+			   (dipc_area_is_closed(use->conn->area)
 				    ? --patience == 0
-				    : !dipc_conn_is_alive(conn))) {
-			ret = -ENOLINK;
-			break;
+				    : !dipc_conn_is_alive(use->conn))) {
+			return -ENOLINK;
 		}
 	}
-	atomic_store_explicit(&s->is_waiting, 0, memory_order_relaxed);
-	return ret;
+	return 0;
 }
+
+/* ---- filling and collecting --------------------------------------------- */
 
 /* The request's payload; how many bytes, or that they could not be read. */
 static uint32_t slot_fill(const struct dipc_slot_call *call, uint8_t *payload)
@@ -196,39 +278,201 @@ static int64_t slot_collect(struct dipc_slot_call *call,
 }
 
 /*
- * One try, on the connection of now. SLOT_LOST: dipcd let go of it and
- * did nothing of the call.
+ * What the answer says, and the slot is free. SLOT_LOST: dipcd let go of the
+ * connection and did nothing of the call.
  */
-static int64_t slot_try(struct dipc_slot_call *call)
+static int64_t use_collect(struct slot_use *use)
 {
-	struct dipc_client_conn *conn = dipc_conn_mine();
-	unsigned slot = slot_take(conn);
-	struct dipc_area *area = conn->area;
-	struct dipc_slot *s = &area->slot[slot];
-	int64_t ret = 0;
+	struct dipc_slot *s = use_slot(use);
+	int64_t ret =
+		slot_collect(use->call, s, use->conn->area->payload[use->slot]);
 
-	if (!dipc_conn_is_mine(conn)) {
-		slot_give(conn, slot);
-		return SLOT_LOST;
-	}
-	s->call = call->call;
-	s->args = call->args;
-	s->payload_len =
-		call->in_len ? slot_fill(call, area->payload[slot]) : 0;
-	atomic_store_explicit(&s->must_cancel, 0, memory_order_relaxed);
-	atomic_store_explicit(&s->state, DIPC_SLOT_POSTED,
-			      memory_order_release);
-	slot_post(conn, slot);
-	if (!slot_spin(conn, s))
-		ret = slot_sleep(s, conn, slot, call->is_interruptible);
-	if (ret == 0)
-		ret = slot_collect(call, s, area->payload[slot]);
 	/* cancelled by the closing, not by a signal of ours */
-	if (ret == -EINTR && dipc_area_is_closed(area) &&
+	if (ret == -EINTR && dipc_area_is_closed(use->conn->area) &&
 	    !atomic_load_explicit(&s->must_cancel, memory_order_relaxed))
 		ret = SLOT_LOST;
 	atomic_store_explicit(&s->state, DIPC_SLOT_FREE, memory_order_relaxed);
-	slot_give(conn, slot);
+	return ret;
+}
+
+/* ---- handlers ----------------------------------------------------------- */
+
+/*
+ * Before a handler runs: the posted call is ended, as the kernel would. Waits
+ * for dipcd, but not for ever: a handler may be what ends a program whose
+ * cluster hangs.
+ */
+static void use_withdraw(struct slot_use *use)
+{
+	struct dipc_slot *s = use_slot(use);
+	uint64_t end = now_ns() + SECOND_NS;
+
+	if (use->call->is_interruptible)
+		atomic_store_explicit(&s->must_cancel, 1, memory_order_relaxed);
+	use_post(use);
+	if (!use_is_done(use))
+		slot_post(use->conn, use->slot);
+	if (!use_spin(use)) {
+		atomic_store_explicit(&s->is_waiting, 1, memory_order_seq_cst);
+		while (!use_is_done(use) && now_ns() < end) {
+			uint32_t state = atomic_load_explicit(
+				&s->state, memory_order_seq_cst);
+
+			if (state != DIPC_SLOT_DONE)
+				(void)slot_futex(s, state);
+		}
+	}
+	/* not in time: the function waits on; or, ended by another handler,
+	   on top of this one */
+	if (!use_leave(use) || !use_is_done(use))
+		return;
+	use->result = use_collect(use);
+	/* USE_ORDER */
+	atomic_signal_fence(memory_order_seq_cst);
+	atomic_store_explicit(&use->stage, USE_ENDED, memory_order_relaxed);
+	nr_left++;
+	dipc_slot_park(use->conn, use->slot);
+}
+
+void dipc_slot_signalled(void)
+{
+	struct slot_use *use = use_current();
+
+	if (++dipc_handlers == 0)
+		dipc_handlers = 1;
+	if (!use || use->magic != USE_MAGIC)
+		return;
+	atomic_store_explicit(&use->is_interrupted, true, memory_order_relaxed);
+	if (use_stage(use) == USE_POSTED) {
+		use_withdraw(use);
+		return;
+	}
+	(void)use_leave(use);
+	if (use_step(use, USE_FILLING, USE_LOST))
+		dipc_slot_park(use->conn, use->slot);
+	(void)use_step(use, USE_TAKING, USE_LOST);
+}
+
+bool dipc_slot_after_fork(void)
+{
+	use_enter(NULL);
+	dipc_slot_pool_after_fork();
+	return nr_left;
+}
+
+/* ---- calls -------------------------------------------------------------- */
+
+/* The call of a thread that has ended in it. */
+static void slot_bury(const struct dipc_client_conn *conn, unsigned slot)
+{
+	struct dipc_slot *s = &conn->area->slot[slot];
+	uint32_t state = atomic_load_explicit(&s->state, memory_order_acquire);
+	unsigned tries;
+
+	for (tries = 0; tries < 3 && (state == DIPC_SLOT_POSTED ||
+				      state == DIPC_SLOT_RUNNING);
+	     tries++) {
+		atomic_store_explicit(&s->is_waiting, 1, memory_order_seq_cst);
+		slot_cancel(conn, slot);
+		(void)slot_futex(s, state);
+		state = atomic_load_explicit(&s->state, memory_order_acquire);
+	}
+}
+
+/*
+ * A slot of the thread's connection. 0, -EINTR: a handler ran while all were
+ * taken, or SLOT_LOST: the connection was given up meanwhile.
+ */
+static int64_t use_take(struct slot_use *use)
+{
+	const struct timespec moment = {.tv_nsec = 1000000};
+	int slot;
+
+	use->conn = dipc_conn_mine();
+	while ((slot = dipc_slot_take(use->conn)) < 0) {
+		if (use->call->is_interruptible && use_is_interrupted(use))
+			return -EINTR;
+		if (!dipc_conn_is_mine(use->conn))
+			return SLOT_LOST;
+		dipc_slot_reclaim(use->conn, slot_bury);
+		(void)dipc_sys4(SYS_nanosleep, (uintptr_t)&moment, 0, 0, 0);
+	}
+	use->slot = (unsigned)slot;
+	if (dipc_conn_is_mine(use->conn))
+		return 0;
+	dipc_slot_give(use->conn, use->slot);
+	return SLOT_LOST;
+}
+
+static void use_fill(const struct slot_use *use)
+{
+	const struct dipc_slot_call *call = use->call;
+	struct dipc_slot *s = use_slot(use);
+
+	s->call = call->call;
+	s->args = call->args;
+	s->payload_len =
+		call->in_len
+			? slot_fill(call, use->conn->area->payload[use->slot])
+			: 0;
+	atomic_store_explicit(&s->is_waiting, 0, memory_order_relaxed);
+	atomic_store_explicit(&s->must_cancel, 0, memory_order_relaxed);
+	atomic_store_explicit(&s->state, DIPC_SLOT_CLAIMED,
+			      memory_order_relaxed);
+}
+
+/*
+ * A slot with the request in it, ready to be posted; from the start, if a
+ * handler came in between and took the slot away. 0 or as use_take().
+ */
+static int64_t use_begin(struct slot_use *use)
+{
+	int64_t ret;
+
+	do {
+		atomic_store_explicit(&use->stage, USE_TAKING,
+				      memory_order_relaxed);
+		use_enter(use);
+		ret = use_take(use);
+		if (ret)
+			goto err_take;
+		if (!use_step(use, USE_TAKING, USE_FILLING))
+			dipc_slot_give(use->conn, use->slot);
+		else
+			use_fill(use);
+	} while (!use_step(use, USE_FILLING, USE_POSTED));
+	if (use->call->is_interruptible && use_is_interrupted(use))
+		atomic_store_explicit(&use_slot(use)->must_cancel, 1,
+				      memory_order_relaxed);
+	return 0;
+
+err_take:
+	(void)use_leave(use);
+	use->magic = 0;
+	return ret;
+}
+
+/* One try, on the connection of now. SLOT_LOST: see use_collect(). */
+static int64_t slot_try(struct dipc_slot_call *call)
+{
+	struct slot_use use = {
+		.magic = USE_MAGIC, .call = call, .outer = use_current()};
+	int64_t ret = use_begin(&use);
+
+	if (ret)
+		return ret;
+	use_post(&use);
+	if (!use_spin(&use))
+		ret = use_sleep(&use);
+	if (!use_leave(&use)) {
+		nr_left--;
+		dipc_slot_unpark();
+		return use.result;
+	}
+	use.magic = 0;
+	if (ret == 0)
+		ret = use_collect(&use);
+	dipc_slot_give(use.conn, use.slot);
 	return ret;
 }
 

@@ -1,0 +1,56 @@
+#!/bin/sh
+# SPDX-License-Identifier: BSD-2-Clause
+# Handlers and blocked calls. Each case runs on the kernel's objects first: what
+# fails there is a mistake in the test.
+set -u
+# shellcheck source=tests/support/cluster.sh
+. "$(dirname "$0")/../support/cluster.sh"
+WORK=$(mktemp -d)
+trap 'cluster_down; rm -rf "$WORK"' EXIT
+trap 'exit 1' INT TERM
+
+both() { # WHAT [ROUNDS]
+	timeout $((60 * DIPC_TEST_SLOW)) "$JOBS/job_signals" 0x2201 "$@"
+	on 1 timeout $((60 * DIPC_TEST_SLOW)) "$JOBS/job_signals" 0x2201 "$@"
+}
+
+# A timer goes off at whatever instant around the start of the call.
+test_hammer() {
+	both hammer "$(scaled 20000)"
+}
+
+# A process that others see waiting; what its handler gives is there after.
+test_observed() {
+	both observed "$(scaled 1000)"
+}
+
+# Handlers that do not return, more of them than there are request slots.
+test_jumps() {
+	both jumps "$(scaled 3000)"
+}
+
+test_nested() {
+	both nested
+}
+
+test_fork() {
+	both fork
+}
+
+# What sigaction(2), signal(2) and sigset(3) say of the program's handlers.
+test_promises() {
+	both promises
+}
+
+test_timeouts() {
+	both timeouts
+}
+
+cluster_up 3 >"$WORK/up.log" 2>&1 || {
+	cat "$WORK/up.log"
+	exit 1
+}
+for name in ${*:-promises hammer observed jumps nested fork timeouts}; do
+	run_case "$name" "test_$name"
+done
+summary
