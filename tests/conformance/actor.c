@@ -539,6 +539,16 @@ long finish(struct actor *a)
 	return -EINPROGRESS;
 }
 
+bool has_ended(struct actor *a, int ms)
+{
+	return !a->is_busy || receive(a, ms);
+}
+
+bool has_answered(const struct actor *a)
+{
+	return !a->is_busy;
+}
+
 void still_blocked(struct actor *a)
 {
 	if (a->is_busy && await_sleep(a))

@@ -91,6 +91,10 @@ struct actor *blocks(struct actor *a);
 
 /* Waits for the end of what was begun and prints its line; "does not end" after 2 s. */
 long finish(struct actor *a);
+/* Has what was begun ended (within MS)? It is not printed: finish(a) does. */
+bool has_ended(struct actor *a, int ms);
+/* Has A no call under way? */
+bool has_answered(const struct actor *a);
 /* Says whether A still sleeps in what was begun; if it does not, finish(a). */
 void still_blocked(struct actor *a);
 
@@ -173,7 +177,8 @@ const char *time_name(time_t t);
 const char *errno_name(int err);
 /* "IPC_CREAT|0600" */
 const char *get_flags(int flags);
-const char *call_flags(int flags);
+const char *sem_flags(int flags);
+const char *msg_flags(int flags);
 /* "hello", or 100 x 'a' */
 const char *text_name(const char *text, size_t len);
 

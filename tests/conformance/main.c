@@ -20,6 +20,13 @@
 	X(sem_undo)                                                            \
 	X(sem_perm)                                                            \
 	X(sem_bad)                                                             \
+	X(sem_thread)                                                          \
+	X(msg_get)                                                             \
+	X(msg_send)                                                            \
+	X(msg_receive)                                                         \
+	X(msg_perm)                                                            \
+	X(msg_child)                                                           \
+	X(random)                                                              \
 	X(shm_get)                                                             \
 	X(shm_attach)                                                          \
 	X(shm_ctl)                                                             \

@@ -150,31 +150,52 @@ const char *get_flags(int flags)
 	return s;
 }
 
-const char *call_flags(int flags)
+struct flag {
+	int flag;
+	const char *name;
+};
+
+static const char *flags_named(int flags, const struct flag *table)
 {
-	static const struct {
-		int flag;
-		const char *name;
-	} table[] = {
-		{IPC_NOWAIT, "IPC_NOWAIT"},   {SEM_UNDO, "SEM_UNDO"},
-		{MSG_NOERROR, "MSG_NOERROR"}, {MSG_EXCEPT, "MSG_EXCEPT"},
-		{MSG_COPY, "MSG_COPY"},
-	};
 	char *s = scratch();
 	char rest[16];
 
 	s[0] = 0;
-	for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++) {
-		if (!(flags & table[i].flag))
+	for (; table->name; table++) {
+		if (!(flags & table->flag))
 			continue;
-		flags &= ~table[i].flag;
-		add_flag(s, table[i].name);
+		flags &= ~table->flag;
+		add_flag(s, table->name);
 	}
 	if (flags || !s[0]) {
 		snprintf(rest, sizeof(rest), "%#x", (unsigned)flags);
 		add_flag(s, flags ? rest : "0");
 	}
 	return s;
+}
+
+const char *sem_flags(int flags)
+{
+	static const struct flag table[] = {
+		{IPC_NOWAIT, "IPC_NOWAIT"},
+		{SEM_UNDO, "SEM_UNDO"},
+		{0},
+	};
+
+	return flags_named(flags, table);
+}
+
+const char *msg_flags(int flags)
+{
+	static const struct flag table[] = {
+		{IPC_NOWAIT, "IPC_NOWAIT"},
+		{MSG_NOERROR, "MSG_NOERROR"},
+		{MSG_EXCEPT, "MSG_EXCEPT"},
+		{MSG_COPY, "MSG_COPY"},
+		{0},
+	};
+
+	return flags_named(flags, table);
 }
 
 const char *text_name(const char *text, size_t len)

@@ -64,6 +64,8 @@ long a_msgrcv(struct actor *a, int id, size_t size, long type, int flags);
 long a_msg_stat(struct actor *a, int id);
 /* qnum, cbytes and who was last, without times and modes. */
 long a_msg_use(struct actor *a, int id);
+/* qnum and cbytes, where chance decides who was last. */
+long a_msg_count(struct actor *a, int id);
 long a_msg_set(struct actor *a, int id, uid_t uid, gid_t gid, int mode,
 	       size_t qbytes);
 long a_msg_rm(struct actor *a, int id);

@@ -104,7 +104,7 @@ static long run_msgsnd(struct actor *a, struct msg_arg *arg)
 		   object_name(OBJECT_MSG, arg->id), where ? where : "",
 		   where ? ": " : "", arg->mtype,
 		   text_name(arg->text, arg->text_len), size,
-		   call_flags(arg->flags));
+		   msg_flags(arg->flags));
 }
 
 long a_msgsnd(struct actor *a, int id, long type, const char *text, int flags)
@@ -161,7 +161,7 @@ long a_msgrcv(struct actor *a, int id, size_t size, long type, int flags)
 	return act(a, op_msgrcv, &arg, msg_len(&arg), show_msg,
 		   "msgrcv(%s, %s%s%zd, %ld, %s)", object_name(OBJECT_MSG, id),
 		   where ? where : "", where ? ", " : "", size, type,
-		   call_flags(flags));
+		   msg_flags(flags));
 }
 
 /* ---- msgctl ---------------------------------------------------------------*/
@@ -215,6 +215,15 @@ static void show_use(long ret, const void *blob, size_t len)
 	    ds->__msg_cbytes, pid_name(ds->msg_lspid), pid_name(ds->msg_lrpid));
 }
 
+static void show_count(long ret, const void *blob, size_t len)
+{
+	const struct ctl_arg *arg = blob;
+
+	(void)len;
+	out("%ld: qnum %lu cbytes %lu", ret, arg->ds.msg_qnum,
+	    arg->ds.__msg_cbytes);
+}
+
 static long run_msgctl(struct actor *a, struct ctl_arg *arg, show_fn *show,
 		       const char *text)
 {
@@ -239,6 +248,13 @@ long a_msg_use(struct actor *a, int id)
 	struct ctl_arg arg = {.id = id, .cmd = IPC_STAT};
 
 	return run_msgctl(a, &arg, show_use, "IPC_STAT");
+}
+
+long a_msg_count(struct actor *a, int id)
+{
+	struct ctl_arg arg = {.id = id, .cmd = IPC_STAT};
+
+	return run_msgctl(a, &arg, show_count, "IPC_STAT");
 }
 
 long a_msg_set(struct actor *a, int id, uid_t uid, gid_t gid, int mode,

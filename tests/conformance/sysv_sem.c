@@ -99,7 +99,7 @@ static void print_ops(char *s, size_t size, const struct op_arg *arg)
 				       i ? " " : "", op->sem_num, op->sem_op);
 		if (op->sem_flg)
 			at += (size_t)snprintf(s + at, size - at, ",%s",
-					       call_flags(op->sem_flg));
+					       sem_flags(op->sem_flg));
 		at += (size_t)snprintf(s + at, size - at, "}");
 	}
 	if (arg->nr > 8)
