@@ -6,11 +6,11 @@
  */
 #include "runtime/client/client.h"
 
-#include <dlfcn.h>
 #include <grp.h>
 #include <linux/capability.h>
 #include <unistd.h>
 
+#include "runtime/client/elf.h"
 #include "runtime/client/guard.h"
 
 /* libc exports it without a header of its own */
@@ -31,10 +31,10 @@ static struct {
 } real;
 static struct dipc_once real_once = DIPC_ONCE_INIT;
 
-/* dlsym gives an object pointer; ISO C wants the detour to a function's. */
+/* It gives an object pointer; ISO C wants the detour to a function's. */
 #define FIND(name)                                                             \
 	do {                                                                   \
-		void *sym = dlsym(RTLD_NEXT, #name);                           \
+		void *sym = dipc_elf_next(#name);                              \
 		__builtin_memcpy(&real.name, &sym, sizeof(sym));               \
 	} while (0)
 

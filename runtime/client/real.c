@@ -1,17 +1,16 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "runtime/client/client.h"
 
-#include <dlfcn.h>
-
+#include "runtime/client/elf.h"
 #include "runtime/client/guard.h"
 
 static struct dipc_real real;
 static struct dipc_once real_once = DIPC_ONCE_INIT;
 
-/* dlsym gives an object pointer; ISO C wants the detour to a function's. */
+/* It gives an object pointer; ISO C wants the detour to a function's. */
 #define FIND(name)                                                             \
 	do {                                                                   \
-		void *sym = dlsym(RTLD_NEXT, #name);                           \
+		void *sym = dipc_elf_next(#name);                              \
 		__builtin_memcpy(&real.name, &sym, sizeof(sym));               \
 	} while (0)
 
