@@ -11,6 +11,7 @@
 
 /* A theme is a file and its table, THEME_cases, which ends with an empty row. */
 #define THEMES(X)                                                              \
+	X(cred)                                                                \
 	X(info)                                                                \
 	X(sem_get)                                                             \
 	X(sem_op)                                                              \

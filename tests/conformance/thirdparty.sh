@@ -181,6 +181,8 @@ if ! cluster_up 3; then
 fi
 bad=0
 for name in ${*:-perl_core perl_sysv php python stress_shm stress_sem stress_msg postgresql}; do
-	needs "$name" "$(program_of "$name")" && run_case "$name" "test_$name"
+	needs "$name" "$(program_of "$name")" || continue
+	run_case "$name" "test_$name"
+	"$DIPC" rm --dir "$CLUSTER" --all >/dev/null
 done
 summary
