@@ -219,7 +219,7 @@ static int64_t session_call(struct dipc_session *s, enum dipc_local_call call,
 	/* LOCAL_POST */
 	atomic_store_explicit(&slot->state, DIPC_SLOT_POSTED,
 			      memory_order_release);
-	atomic_fetch_or_explicit(&s->area->posted[0], 1, memory_order_release);
+	dipc_area_post(s->area, 0);
 	ring(s);
 	ret = slot_wait(slot);
 	if (ret)

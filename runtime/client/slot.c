@@ -118,8 +118,7 @@ static struct dipc_slot *use_slot(const struct slot_use *use)
 static void slot_post(const struct dipc_client_conn *conn, unsigned slot)
 {
 	/* LOCAL_POST, then LOCAL_SLEEP's fence in dipc_conn_ring() */
-	atomic_fetch_or_explicit(&conn->area->posted[slot / 64],
-				 1ull << slot % 64, memory_order_release);
+	dipc_area_post(conn->area, slot);
 	dipc_conn_ring(conn);
 }
 

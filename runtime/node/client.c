@@ -20,12 +20,22 @@
 
 #define SOCK_FDS     4u
 #define ACCEPT_BATCH 16u
+#define POLL_BUSY    16u /* clients, each time */
+#define POLL_IDLE    16u /* and of the others */
 
 /* ---- life --------------------------------------------------------------- */
 
+/* Off the list, and out of the way of who walks over it. */
+static void client_unlist(struct dipc_client *c)
+{
+	if (c->node->next_idle == &c->entry)
+		c->node->next_idle = c->entry.next;
+	dipc_list_del(&c->entry);
+}
+
 static void client_free(struct dipc_client *c)
 {
-	dipc_list_del(&c->entry);
+	client_unlist(c);
 	if (c->bell.fd >= 0)
 		close(c->bell.fd);
 	if (c->area)
@@ -55,6 +65,7 @@ static void client_close(struct dipc_client *c)
 	if (c->is_closed)
 		return;
 	c->is_closed = true;
+	c->polled = NULL;
 	if (c->area)
 		atomic_store_explicit(&c->area->is_closed, 1,
 				      memory_order_release);
@@ -69,6 +80,94 @@ static void client_close(struct dipc_client *c)
 	dipc_job_futex_forget(c);
 	dipc_segments_forget(c);
 	dipc_client_put(c);
+}
+
+/* ---- slots -------------------------------------------------------------- */
+
+/* How many calls it had posted. */
+static unsigned client_poll(struct dipc_client *c)
+{
+	struct dipc_area *area = c->polled;
+	unsigned i, nr = 0;
+
+	if (!area ||
+	    !atomic_load_explicit(&area->has_posted, memory_order_relaxed))
+		return 0;
+	/* LOCAL_POST: pairs with the client's release, as below */
+	(void)atomic_exchange_explicit(&area->has_posted, 0,
+				       memory_order_acquire);
+	for (i = 0; i < DIPC_SLOTS / 64; i++) {
+		_Atomic uint64_t *posted = &area->posted[i];
+		uint64_t bits;
+
+		if (!atomic_load_explicit(posted, memory_order_relaxed))
+			continue;
+		bits = atomic_exchange_explicit(posted, 0,
+						memory_order_acquire);
+		for (; bits; bits &= bits - 1, nr++)
+			dipc_job_start(
+				c, i * 64 + (unsigned)__builtin_ctzll(bits));
+	}
+	return nr;
+}
+
+/* It was idle and is not: it is polled each time from now on. */
+static void client_to_front(struct dipc_client *c)
+{
+	client_unlist(c);
+	dipc_list_add_tail(c->node->clients.next, &c->entry);
+}
+
+/* A sleeping engine is awake; the one who woke it need not wait its turn. */
+static void bell_rings(struct dipc_watch *watch, uint32_t events)
+{
+	struct dipc_client *c =
+		dipc_container_of(watch, struct dipc_client, bell);
+
+	(void)events;
+	if (client_poll(c))
+		client_to_front(c);
+}
+
+/*
+ * Clients that were busy lately, each time; of the others a few in turn, or
+ * ALL. A thousand idle ones must not slow a busy one down.
+ */
+static unsigned clients_poll(struct dipc_node *node, bool all)
+{
+	struct dipc_list *head = &node->clients, *pos = head->next;
+	unsigned i, nr = 0;
+
+	for (i = 0; pos != head && (all || i < POLL_BUSY); i++) {
+		nr += client_poll(
+			dipc_container_of(pos, struct dipc_client, entry));
+		pos = pos->next;
+	}
+	if (pos == head)
+		return nr;
+	if (node->next_idle)
+		pos = node->next_idle;
+	for (i = 0; i < POLL_IDLE; i++) {
+		struct dipc_client *c;
+		unsigned got;
+
+		if (pos == head)
+			pos = head->next;
+		c = dipc_container_of(pos, struct dipc_client, entry);
+		pos = pos->next;
+		got = client_poll(c);
+		if (got)
+			client_to_front(c);
+		nr += got;
+	}
+	node->next_idle = pos;
+	return nr;
+}
+
+static unsigned slots_poll(struct dipc_poller *poller)
+{
+	return clients_poll(dipc_container_of(poller, struct dipc_node, slots),
+			    false);
 }
 
 /* ---- the socket --------------------------------------------------------- */
@@ -121,6 +220,7 @@ static int client_map_area(struct dipc_client *c, int *fd_out)
 	if (map == MAP_FAILED)
 		goto err_fd;
 	c->area = map;
+	c->polled = map;
 	*fd_out = fd;
 	return 0;
 
@@ -128,13 +228,6 @@ err_fd:
 	ret = -errno;
 	close(fd);
 	return ret;
-}
-
-static void bell_rings(struct dipc_watch *watch, uint32_t events)
-{
-	/* being awake is all: the slots are polled next */
-	(void)watch;
-	(void)events;
 }
 
 static int client_open_bell(struct dipc_client *c)
@@ -314,45 +407,6 @@ static void listener_readable(struct dipc_watch *watch, uint32_t events)
 	}
 }
 
-/* ---- slots -------------------------------------------------------------- */
-
-static unsigned client_poll(struct dipc_client *c)
-{
-	unsigned i, nr = 0;
-
-	for (i = 0; i < DIPC_SLOTS / 64; i++) {
-		_Atomic uint64_t *posted = &c->area->posted[i];
-		uint64_t bits;
-
-		if (!atomic_load_explicit(posted, memory_order_relaxed))
-			continue;
-		/* LOCAL_POST: pairs with the client's release */
-		bits = atomic_exchange_explicit(posted, 0,
-						memory_order_acquire);
-		for (; bits; bits &= bits - 1, nr++)
-			dipc_job_start(
-				c, i * 64 + (unsigned)__builtin_ctzll(bits));
-	}
-	return nr;
-}
-
-static unsigned slots_poll(struct dipc_poller *poller)
-{
-	struct dipc_node *node =
-		dipc_container_of(poller, struct dipc_node, slots);
-	struct dipc_list *pos;
-	unsigned nr = 0;
-
-	dipc_list_for_each (pos, &node->clients) {
-		struct dipc_client *c =
-			dipc_container_of(pos, struct dipc_client, entry);
-
-		if (c->area && !c->is_closed)
-			nr += client_poll(c);
-	}
-	return nr;
-}
-
 /* Clients spin only where the engine would. */
 static void node_publish_spin(struct dipc_node *node)
 {
@@ -372,7 +426,7 @@ static int slots_arm(struct dipc_poller *poller)
 	/* LOCAL_SLEEP: pairs with the client's fence after its post */
 	atomic_store_explicit(&node->page->is_asleep, 1, memory_order_relaxed);
 	atomic_thread_fence(memory_order_seq_cst);
-	return slots_poll(poller) ? 1 : 0;
+	return clients_poll(node, true) ? 1 : 0;
 }
 
 static void slots_disarm(struct dipc_poller *poller)

@@ -10,7 +10,8 @@ struct dipc_job;
 struct dipc_space;
 
 struct dipc_client {
-	struct dipc_list entry;       /* node->clients */
+	struct dipc_list entry;       /* node->clients, busy ones in front */
+	struct dipc_area *polled;     /* = area while it is to be looked at */
 	struct dipc_node *node;       /* borrowed */
 	struct dipc_process *process; /* a reference */
 	struct dipc_cred cred;        /* as at the connect */

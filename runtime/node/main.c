@@ -60,12 +60,21 @@ static int options_parse(int argc, char **argv, struct options *opts)
 	return -EINVAL;
 }
 
-/* Each process attached here costs a few descriptors. */
+/*
+ * A process that is connected costs three descriptors and its userfaultfd, a
+ * segment in use two and, at home here on shm, a third: 4,096 segments and a
+ * thousand processes must fit.
+ */
+#define FILES_MIN 20480u
+
 static void raise_limits(void)
 {
-	struct rlimit limit;
+	struct rlimit limit, more = {FILES_MIN, FILES_MIN};
 
 	if (getrlimit(RLIMIT_NOFILE, &limit))
+		return;
+	/* not ours to say without the privilege */
+	if (limit.rlim_max < FILES_MIN && !setrlimit(RLIMIT_NOFILE, &more))
 		return;
 	limit.rlim_cur = limit.rlim_max;
 	if (setrlimit(RLIMIT_NOFILE, &limit))

@@ -27,9 +27,10 @@ struct dipc_node {
 	struct dipc_segments *segments;
 	struct dipc_futexes *futexes;
 	uint32_t last_unseen; /* threads named without being seen, owner.c */
-	struct dipc_list clients;   /* struct dipc_client */
-	struct dipc_list processes; /* struct dipc_process */
-	struct dipc_watch listener; /* the Unix socket */
+	struct dipc_list clients;    /* struct dipc_client */
+	struct dipc_list *next_idle; /* of them: where polling goes on */
+	struct dipc_list processes;  /* struct dipc_process */
+	struct dipc_watch listener;  /* the Unix socket */
 	struct dipc_watch signals;
 	struct dipc_poller slots;
 	struct dipc_timer pulse;
