@@ -5,7 +5,8 @@
 set -u
 # shellcheck source=tests/support/cluster.sh
 . "$(dirname "$0")/../support/cluster.sh"
-trap 'cluster_down' EXIT
+WORK=$(mktemp -d)
+trap 'cluster_down; rm -rf "$WORK"' EXIT
 trap 'exit 1' INT TERM
 
 ALONE="places detaching"
@@ -48,6 +49,18 @@ test_kernel_with_peer() {
 	wait $peer
 }
 
+# Files on a disk read past the page cache, into pages that node 2 reads.
+test_pinned() {
+	all_keys 2 "$JOBS/job_pinned" 0x2f01 reader &
+	reader=$!
+	all_keys 1 "$JOBS/job_pinned" 0x2f01 "$1" "$WORK/file"
+	wait $reader
+}
+
+test_refused() {
+	all_keys 1 "$JOBS/job_pinned" 0x2f02 refused "$WORK/file"
+}
+
 if ! cluster_up 2; then
 	failed=$((failed + 1))
 	summary
@@ -61,4 +74,6 @@ for name in $WITH_PEER; do
 	run_case "kernel.$name" test_kernel_with_peer "$name"
 	run_case "$name" test_with_peer "$name"
 done
+run_case pinned_bounced test_pinned bounced
+run_case pinned_refused test_refused
 summary
