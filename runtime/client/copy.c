@@ -55,6 +55,14 @@ static bool word_is_writable(uintptr_t word)
 			 PAGE_SIZE, MADV_POPULATE_WRITE) == 0;
 }
 
+/* In the page that our own stack is in: it can be read and written. */
+static bool is_underfoot(uintptr_t addr)
+{
+	uintptr_t here = (uintptr_t)__builtin_frame_address(0);
+
+	return addr / PAGE_SIZE == here / PAGE_SIZE;
+}
+
 /* Bytes from ADDR to the end of its page, LEN at most. */
 static size_t chunk_len(uintptr_t addr, size_t len)
 {
@@ -71,7 +79,8 @@ int dipc_copy_in(void *dst, const void *user, size_t len)
 
 	for (; len; len -= n, from += n, to += n) {
 		n = chunk_len(from, len);
-		if (!word_is_readable(from & ~(uintptr_t)7))
+		if (!is_underfoot(from) &&
+		    !word_is_readable(from & ~(uintptr_t)7))
 			return -EFAULT;
 		memcpy(to, (const void *)from, n);
 	}
@@ -86,7 +95,7 @@ int dipc_copy_out(void *user, const void *src, size_t len)
 
 	for (; len; len -= n, to += n, from += n) {
 		n = chunk_len(to, len);
-		if (!word_is_writable(to & ~(uintptr_t)3))
+		if (!is_underfoot(to) && !word_is_writable(to & ~(uintptr_t)3))
 			return -EFAULT;
 		memcpy((void *)to, from, n);
 	}

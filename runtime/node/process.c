@@ -3,6 +3,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <linux/capability.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -169,6 +170,23 @@ err_groups:
 	return errno == ENOMEM ? -ENOMEM : -errno;
 }
 
+/* What root has not given up. */
+static void cred_capabilities(struct dipc_cred *cred)
+{
+	struct __user_cap_header_struct head = {
+		.version = _LINUX_CAPABILITY_VERSION_3,
+		.pid = (int)cred->pid,
+	};
+	struct __user_cap_data_struct caps[2] = {0};
+
+	if (syscall(SYS_capget, &head, caps))
+		return; /* it has ended */
+	cred->has_ipc_owner = caps[0].effective >> CAP_IPC_OWNER & 1;
+	cred->has_ipc_lock = caps[0].effective >> CAP_IPC_LOCK & 1;
+	cred->has_sys_admin = caps[0].effective >> CAP_SYS_ADMIN & 1;
+	cred->has_sys_resource = caps[0].effective >> CAP_SYS_RESOURCE & 1;
+}
+
 int dipc_process_cred(int sock, struct dipc_cred *cred_out,
 		      uint32_t **groups_out)
 {
@@ -182,9 +200,8 @@ int dipc_process_cred(int sock, struct dipc_cred *cred_out,
 	cred.pid = (uint32_t)peer.pid;
 	cred.uid = peer.uid;
 	cred.gid = peer.gid;
-	cred.has_ipc_owner = peer.uid == 0;
-	cred.has_sys_admin = peer.uid == 0;
-	cred.has_ipc_lock = peer.uid == 0;
+	if (peer.uid == 0)
+		cred_capabilities(&cred);
 	ret = cred_groups(sock, &cred, groups_out);
 	if (ret)
 		return ret;

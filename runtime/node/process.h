@@ -33,8 +33,9 @@ void dipc_process_put(struct dipc_process *process);
 
 /*
  * Who connected SOCK, as the kernel noted it then: nothing that the process
- * has become since, by exec of a set-uid program say, counts. Being root is
- * having the capabilities; those of another user namespace are not believed.
+ * has become since, by exec of a set-uid program say, gives it anything. Only
+ * root is asked which capabilities it has now: others would have had time to
+ * become somebody who has them. Root of another user namespace is not root.
  * GROUPS is allocated. 0 or -errno.
  */
 int dipc_process_cred(int sock, struct dipc_cred *cred_out,

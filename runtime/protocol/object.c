@@ -171,7 +171,8 @@ static int set_check(struct dipc_fabric *f, const struct dipc_arena_object *obj,
 	if (stat->size > UINT32_MAX)
 		return -EINVAL;
 	/* as msgctl: only a privileged caller goes beyond the limit */
-	if (stat->size > dipc_fabric_super(f)->msgmnb && !cred->has_sys_admin)
+	if (stat->size > dipc_fabric_super(f)->msgmnb &&
+	    !cred->has_sys_resource)
 		return -EPERM;
 	return 0;
 }

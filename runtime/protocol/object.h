@@ -13,6 +13,7 @@ struct dipc_cred {
 	const uint32_t *groups; /* borrowed, supplementary */
 	bool has_ipc_owner;     /* CAP_IPC_OWNER: any access */
 	bool has_sys_admin;     /* CAP_SYS_ADMIN: IPC_SET, IPC_RMID */
+	bool has_sys_resource;  /* CAP_SYS_RESOURCE: msg_qbytes beyond msgmnb */
 	bool has_ipc_lock;      /* CAP_IPC_LOCK: SHM_LOCK of any segment */
 };
 

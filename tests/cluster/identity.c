@@ -6,12 +6,14 @@
  *   job_identity CASE
  */
 #include <grp.h>
+#include <linux/capability.h>
 #include <pthread.h>
 #include <sys/ipc.h>
 #include <sys/sem.h>
 #include <sys/shm.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 
 #include "tests/cluster/job.h"
@@ -99,6 +101,45 @@ static void case_groups(void)
 	become(NOBODY);
 	expect(id, 0, "no longer in the group");
 	become(0);
+	remove_set(id);
+}
+
+static void capability(int cap, int is_on)
+{
+	struct __user_cap_header_struct head = {
+		.version = _LINUX_CAPABILITY_VERSION_3};
+	struct __user_cap_data_struct caps[2];
+
+	if (syscall(SYS_capget, &head, caps))
+		die("capget");
+	if (is_on)
+		caps[0].effective |= 1u << cap;
+	else
+		caps[0].effective &= ~(1u << cap);
+	if (syscall(SYS_capset, &head, caps))
+		die("capset");
+}
+
+/* Root is who may do everything as long as it has the capability. */
+static void case_capabilities(void)
+{
+	struct semid_ds ds;
+	int id;
+
+	become(NOBODY);
+	id = make_set(0600);
+	become(0);
+	expect(id, 1, "root");
+	capability(CAP_IPC_OWNER, 0);
+	expect(id, 0, "root without CAP_IPC_OWNER");
+	capability(CAP_IPC_OWNER, 1);
+	expect(id, 1, "root as before");
+	if (semctl(id, 0, IPC_STAT, &ds))
+		die("IPC_STAT");
+	capability(CAP_SYS_ADMIN, 0);
+	if (semctl(id, 0, IPC_SET, &ds) != -1 || errno != EPERM)
+		die("IPC_SET without CAP_SYS_ADMIN");
+	capability(CAP_SYS_ADMIN, 1);
 	remove_set(id);
 }
 
@@ -253,10 +294,14 @@ int main(int argc, char **argv)
 		const char *name;
 		void (*fn)(void);
 	} cases[] = {
-		{"user", case_user},         {"groups", case_groups},
-		{"attached", case_attached}, {"undo", case_undo},
-		{"many", case_many},         {"dropped", case_dropped},
+		{"user", case_user},
+		{"groups", case_groups},
+		{"attached", case_attached},
+		{"undo", case_undo},
+		{"many", case_many},
+		{"dropped", case_dropped},
 		{"threads", case_threads},
+		{"capabilities", case_capabilities},
 	};
 	unsigned i;
 

@@ -122,7 +122,7 @@ CASE(set__changes_what_it_may)
 	st.size = 20000; /* above msgmnb */
 	assert_int_equal(dipc_object_set(f, id, DIPC_KIND_MSG, &owner, &st),
 			 -EPERM);
-	owner.has_sys_admin = true;
+	owner.has_sys_resource = true;
 	assert_int_equal(dipc_object_set(f, id, DIPC_KIND_MSG, &owner, &st), 0);
 	assert_int_equal(obj->lock, 0);
 }
