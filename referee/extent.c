@@ -1,46 +1,24 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * A bit for each unit. Giving back costs the same whatever else is free, and
+ * never fails; taking looks at 64 units at a time: no list that tens of
+ * thousands of removed sets would make long. First fit, so that small sets
+ * gather at the beginning and leave room for large ones.
+ */
 #include "referee/extent.h"
 
 #include <errno.h>
+#include <stdbool.h>
 #include <stdlib.h>
 
-#include "runtime/base/list.h"
-
-struct extent {
-	struct dipc_list node; /* by offset */
-	uint64_t off, len;
-};
-
 struct dipc_extents {
-	struct dipc_list free;
-	/*
-	 * Spare records: giving back must not fail, and a piece given back
-	 * needs at most one record, so every take() provides for it.
-	 */
-	struct dipc_list spare;
-	uint64_t align;
-	uint64_t free_bytes;
+	uint64_t *taken; /* owned; bits */
+	uint64_t start;  /* offset of unit 0 */
+	uint64_t unit;
+	uint64_t nr;  /* units */
+	uint64_t low; /* no unit below is free */
+	uint64_t nr_free;
 };
-
-static struct extent *extent_of(struct dipc_list *node)
-{
-	return dipc_container_of(node, struct extent, node);
-}
-
-static int spare_add(struct dipc_extents *x)
-{
-	struct extent *e = malloc(sizeof(*e));
-
-	if (!e)
-		return -ENOMEM;
-	dipc_list_add_tail(&x->spare, &e->node);
-	return 0;
-}
-
-static uint64_t round_up(const struct dipc_extents *x, uint64_t v)
-{
-	return (v + x->align - 1) / x->align * x->align;
-}
 
 int dipc_extents_create(uint64_t start, uint64_t end, uint64_t align,
 			struct dipc_extents **extents_out)
@@ -49,97 +27,113 @@ int dipc_extents_create(uint64_t start, uint64_t end, uint64_t align,
 
 	if (!x)
 		return -ENOMEM;
-	dipc_list_init(&x->free);
-	dipc_list_init(&x->spare);
-	x->align = align;
-	if (spare_add(x)) {
+	x->unit = align;
+	x->start = (start + align - 1) / align * align;
+	x->nr = end > x->start ? (end - x->start) / align : 0;
+	x->nr_free = x->nr;
+	x->taken = calloc(x->nr / 64 + 1, sizeof(*x->taken));
+	if (!x->taken) {
 		free(x);
 		return -ENOMEM;
 	}
-	start = round_up(x, start);
-	end = end / align * align;
-	dipc_extents_give(x, start, end > start ? end - start : 0);
 	*extents_out = x;
 	return 0;
-}
-
-static void extents_drop(struct dipc_list *head)
-{
-	struct dipc_list *node;
-
-	while ((node = dipc_list_pop(head)))
-		free(extent_of(node));
 }
 
 void dipc_extents_destroy(struct dipc_extents *x)
 {
 	if (!x)
 		return;
-	extents_drop(&x->free);
-	extents_drop(&x->spare);
+	free(x->taken);
 	free(x);
+}
+
+static uint64_t units_of(const struct dipc_extents *x, uint64_t len)
+{
+	return len / x->unit + (len % x->unit != 0);
+}
+
+/* The first unit from AT on, below END, whose bit is IS_TAKEN; END: none. */
+static uint64_t find(const struct dipc_extents *x, uint64_t at, uint64_t end,
+		     bool is_taken)
+{
+	while (at < end) {
+		uint64_t word = x->taken[at / 64];
+
+		if (!is_taken)
+			word = ~word;
+		word &= ~0ull << at % 64;
+		if (word) {
+			at = at / 64 * 64 + (uint64_t)__builtin_ctzll(word);
+			return at < end ? at : end;
+		}
+		at = (at / 64 + 1) * 64;
+	}
+	return end;
+}
+
+/* NEED units in a row between AT and END; END: there are none. */
+static uint64_t find_room(const struct dipc_extents *x, uint64_t at,
+			  uint64_t end, uint64_t need)
+{
+	at = find(x, at, end, false);
+	while (need <= end - at) {
+		uint64_t stop = find(x, at, at + need, true);
+
+		if (stop == at + need)
+			return at;
+		at = find(x, stop, end, false);
+	}
+	return end;
+}
+
+static void mark(struct dipc_extents *x, uint64_t at, uint64_t nr,
+		 bool is_taken)
+{
+	uint64_t end = at + nr;
+
+	while (at < end) {
+		uint64_t bits = ~0ull << at % 64;
+		uint64_t stop = (at / 64 + 1) * 64;
+
+		if (stop > end) {
+			bits &= ~0ull >> (stop - end);
+			stop = end;
+		}
+		if (is_taken)
+			x->taken[at / 64] |= bits;
+		else
+			x->taken[at / 64] &= ~bits;
+		at = stop;
+	}
 }
 
 uint64_t dipc_extents_take(struct dipc_extents *x, uint64_t len)
 {
-	struct dipc_list *pos;
-	uint64_t off;
+	uint64_t need = units_of(x, len), at;
 
-	len = round_up(x, len);
-	if (!len || spare_add(x))
+	if (!need || need > x->nr_free)
 		return 0;
-	dipc_list_for_each (pos, &x->free) {
-		struct extent *e = extent_of(pos);
-
-		if (e->len < len)
-			continue;
-		off = e->off;
-		e->off += len;
-		e->len -= len;
-		x->free_bytes -= len;
-		if (!e->len) {
-			dipc_list_del(&e->node);
-			free(e);
-		}
-		return off;
-	}
-	free(extent_of(dipc_list_pop(&x->spare)));
-	return 0;
+	x->low = find(x, x->low, x->nr, false);
+	at = find_room(x, x->low, x->nr, need);
+	if (at == x->nr)
+		return 0;
+	mark(x, at, need, true);
+	x->nr_free -= need;
+	return x->start + at * x->unit;
 }
 
 void dipc_extents_give(struct dipc_extents *x, uint64_t off, uint64_t len)
 {
-	struct extent *e = extent_of(dipc_list_pop(&x->spare));
-	struct extent *prev, *next;
-	struct dipc_list *pos;
+	uint64_t nr = units_of(x, len), at = (off - x->start) / x->unit;
 
-	len = round_up(x, len);
-	if (!len) {
-		free(e);
-		return;
-	}
-	dipc_list_for_each (pos, &x->free)
-		if (extent_of(pos)->off > off)
-			break;
-	e->off = off;
-	e->len = len;
-	dipc_list_add_tail(pos, &e->node); /* before POS */
-	x->free_bytes += len;
-	next = extent_of(e->node.next);
-	if (e->node.next != &x->free && off + len == next->off) {
-		e->len += next->len;
-		dipc_list_del(&next->node);
-		free(next);
-	}
-	prev = extent_of(e->node.prev);
-	if (e->node.prev != &x->free && prev->off + prev->len == off) {
-		prev->len += e->len;
-		dipc_list_del(&e->node);
-		free(e);
-	}
+	mark(x, at, nr, false);
+	if (at < x->low)
+		x->low = at;
+	x->nr_free += nr;
 }
 
 uint64_t dipc_extents_free_bytes(const struct dipc_extents *x)
 {
-	return x->free_bytes;
+	return x->nr_free * x->unit;
 }

@@ -237,6 +237,62 @@ static void new__full_and_back(void **state)
 	assert_int_equal(dipc_arena_free_bytes(x->arena), before);
 }
 
+/* A walk over all objects goes to nr_opened: it must not be longer than need. */
+static void new__uses_no_more_slots_than_needed(void **state)
+{
+	struct dipc_arena_format_config many = config;
+	struct dipc_arena_owner owner = {.key = 1};
+	struct fixture *x = *state;
+	struct dipc_arena *arena;
+	uint32_t slot, last = 0;
+	unsigned i;
+
+	many.nr_slots = 32768;
+	assert_int_equal(dipc_arena_format(x->base, SIZE, &many), 0);
+	assert_int_equal(dipc_arena_open(x->base, &arena), 0);
+	for (i = 0; i < 20000; i++) {
+		assert_int_equal(
+			dipc_arena_new(arena, DIPC_KIND_MSG, 0, &owner, &slot),
+			0);
+		/* a slot rests while the others are used */
+		assert_int_equal(slot, i % 8192);
+		dipc_arena_free(arena, slot);
+	}
+	assert_int_equal(dipc_arena_get_super(arena)->nr_opened, 8192);
+	/* with 12,000 in use a third more rest in turn */
+	for (i = 0; i < 12000; i++)
+		assert_int_equal(
+			dipc_arena_new(arena, DIPC_KIND_MSG, 0, &owner, &slot),
+			0);
+	for (i = 0; i < 40000; i++) {
+		assert_int_equal(
+			dipc_arena_new(arena, DIPC_KIND_MSG, 0, &owner, &slot),
+			0);
+		assert_int_not_equal(slot, last);
+		dipc_arena_free(arena, slot);
+		last = slot;
+	}
+	assert_in_range(dipc_arena_get_super(arena)->nr_opened, 16000, 18100);
+	for (i = dipc_arena_free_slots(arena); i; i--)
+		assert_int_equal(
+			dipc_arena_new(arena, DIPC_KIND_MSG, 0, &owner, &slot),
+			0);
+	assert_int_equal(dipc_arena_new(arena, DIPC_KIND_MSG, 0, &owner, &slot),
+			 -ENOSPC);
+	assert_int_equal(dipc_arena_get_super(arena)->nr_opened, 32768);
+	dipc_arena_close(arena);
+}
+
+static bool has_room(const uint8_t *owner, unsigned nr, uint64_t need)
+{
+	uint64_t run = 0;
+	unsigned i;
+
+	for (i = 0; i < nr && run < need; i++)
+		run = owner[i] ? 0 : run + 1;
+	return run == need;
+}
+
 /* Random takes and gives against a map of who owns which unit. */
 static void extents__never_overlap_and_join_again(void **state)
 {
@@ -262,6 +318,8 @@ static void extents__never_overlap_and_join_again(void **state)
 		}
 		len[p] = (seed >> 8 & 1023) + 1;
 		off[p] = dipc_extents_take(e, len[p]);
+		assert_int_equal(off[p] != 0,
+				 has_room(owner, UNITS, (len[p] + 63) / 64));
 		for (i = 0; off[p] && i < (len[p] + 63) / 64; i++) {
 			assert_true(off[p] / 64 - 1 + i < UNITS);
 			assert_int_equal(owner[off[p] / 64 - 1 + i], 0);
@@ -288,6 +346,7 @@ int main(void)
 		CASE(sem__reused_memory_has_new_stamps),
 		CASE(find__only_living_names),
 		CASE(new__full_and_back),
+		CASE(new__uses_no_more_slots_than_needed),
 		cmocka_unit_test(extents__never_overlap_and_join_again),
 	};
 
