@@ -13,6 +13,6 @@
 bool dipc_call_is_ours(long nr, uintptr_t a, uintptr_t b);
 /* Makes it, as libc's syscall() would: -1 and errno for an error. */
 long dipc_call_by_number(long nr, uintptr_t a, uintptr_t b, uintptr_t c,
-			 uintptr_t d, uintptr_t e);
+			 uintptr_t d, uintptr_t e, uintptr_t f);
 
 #endif

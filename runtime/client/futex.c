@@ -79,12 +79,12 @@ static void nap(void)
 /* Nanoseconds until DEADLINE; 0: it has passed. */
 static uint64_t time_left(clockid_t clock, const struct timespec *deadline)
 {
-	struct timespec now;
+	struct timespec now = {0};
 	int64_t s, ns;
 
 	if (!deadline)
 		return DIPC_TIMEOUT_NONE;
-	clock_gettime(clock, &now);
+	dipc_sys3(SYS_clock_gettime, (uintptr_t)clock, (uintptr_t)&now, 0);
 	s = deadline->tv_sec - now.tv_sec;
 	ns = deadline->tv_nsec - now.tv_nsec;
 	if (s < 0 || (s == 0 && ns <= 0))

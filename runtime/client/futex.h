@@ -36,9 +36,9 @@ int dipc_futex_wake_bitset(_Atomic uint32_t *word, unsigned nr,
 			   uint32_t bitset);
 
 /*
- * What syscall(SYS_futex, ...) does where WORD is in a segment of ours; private
- * ones are shared there. The kernel's result, or -errno: -ENOSYS for
- * priority inheritance, which would need one scheduler.
+ * What syscall(SYS_futex, ...) does where WORD is in a segment of ours. The
+ * kernel's result, or -errno: -ENOSYS for priority inheritance, which would
+ * need one scheduler.
  */
 long dipc_futex_syscall(uint32_t *word, int op, uint32_t val,
 			const struct timespec *timeout, uint32_t *word2,

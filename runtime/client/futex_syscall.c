@@ -26,7 +26,7 @@ static unsigned nr_to_wake(uint32_t nr)
 static int deadline_get(const struct timespec *timeout, clockid_t clock,
 			bool is_relative, struct timespec *deadline)
 {
-	struct timespec now;
+	struct timespec now = {0};
 	int ret;
 
 	ret = dipc_copy_in(deadline, timeout, sizeof(*deadline));
@@ -35,7 +35,7 @@ static int deadline_get(const struct timespec *timeout, clockid_t clock,
 	if (deadline->tv_sec < 0 || deadline->tv_nsec < 0 ||
 	    deadline->tv_nsec >= 1000000000)
 		return -EINVAL;
-	clock_gettime(clock, &now);
+	dipc_sys3(SYS_clock_gettime, (uintptr_t)clock, (uintptr_t)&now, 0);
 	deadline->tv_nsec += now.tv_nsec;
 	if (deadline->tv_nsec >= 1000000000) {
 		deadline->tv_nsec -= 1000000000;
@@ -54,12 +54,15 @@ static long futex_wait(uint32_t *word, int op, uint32_t val,
 		op & FUTEX_CLOCK_REALTIME ? CLOCK_REALTIME : CLOCK_MONOTONIC;
 	bool is_relative = (op & FUTEX_CMD_MASK) == FUTEX_WAIT;
 	struct timespec deadline;
+	uint32_t value;
 	int ret = 0;
 
 	if (bitset == 0)
 		return -EINVAL;
 	if (timeout)
 		ret = deadline_get(timeout, clock, is_relative, &deadline);
+	if (ret == 0)
+		ret = dipc_copy_in(&value, word, sizeof(value));
 	if (ret)
 		return ret;
 	return dipc_futex_wait_bitset(atomic_word(word), val, clock,

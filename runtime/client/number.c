@@ -9,74 +9,23 @@
 #include <sys/msg.h>
 #include <sys/sem.h>
 #include <sys/shm.h>
-#include <time.h>
 
 #include "runtime/base/sys.h"
 #include "runtime/client/client.h"
-#include "runtime/client/copy.h"
 #include "runtime/client/door.h"
 #include "runtime/client/futex.h"
 #include "runtime/client/range.h"
 
-#define NS_PER_S 1000000000
-
 /* ---- futexes ------------------------------------------------------------ */
 
-static int64_t futex_wait(uint32_t *word, int op, uint32_t expected,
-			  const struct timespec *timeout)
-{
-	clockid_t clock =
-		op & FUTEX_CLOCK_REALTIME ? CLOCK_REALTIME : CLOCK_MONOTONIC;
-	struct timespec t, now = {0};
-	uint32_t value;
-
-	if (timeout) {
-		if (dipc_copy_in(&t, timeout, sizeof(t)))
-			return -EFAULT;
-		if (t.tv_sec < 0 || t.tv_nsec < 0 || t.tv_nsec >= NS_PER_S)
-			return -EINVAL;
-	}
-	if (timeout && (op & FUTEX_CMD_MASK) == FUTEX_WAIT) {
-		dipc_sys3(SYS_clock_gettime, (uintptr_t)clock, (uintptr_t)&now,
-			  0);
-		t.tv_nsec += now.tv_nsec;
-		t.tv_sec += t.tv_nsec / NS_PER_S;
-		t.tv_nsec %= NS_PER_S;
-		if (__builtin_add_overflow(t.tv_sec, now.tv_sec, &t.tv_sec))
-			timeout = NULL;
-	}
-	if (dipc_copy_in(&value, word, sizeof(value)))
-		return -EFAULT;
-	return dipc_futex_wait((_Atomic uint32_t *)word, expected, clock,
-			       timeout ? &t : NULL);
-}
-
 /*
- * Waiting for and waking of any bit; nothing of requeueing and of priority
- * inheritance, which stay with the node, as private futexes do.
+ * A private one is of one process, here as in the kernel, and stays there; so
+ * do those that the kernel refuses.
  */
 static bool futex_is_ours(const void *word, int op)
 {
-	int cmd = op & FUTEX_CMD_MASK;
-
-	return (cmd == FUTEX_WAIT || cmd == FUTEX_WAKE ||
-		cmd == FUTEX_WAIT_BITSET || cmd == FUTEX_WAKE_BITSET) &&
-	       !(op & FUTEX_PRIVATE_FLAG) && (uintptr_t)word % 4 == 0 &&
+	return !(op & FUTEX_PRIVATE_FLAG) && (uintptr_t)word % 4 == 0 &&
 	       dipc_range_any() && dipc_range_overlaps(word, 4);
-}
-
-static int64_t futex_call(uint32_t *word, int op, uint32_t value,
-			  const struct timespec *timeout)
-{
-	switch (op & FUTEX_CMD_MASK) {
-	case FUTEX_WAKE:
-	case FUTEX_WAKE_BITSET:
-		/* the kernel wakes one where none is asked for */
-		return dipc_futex_wake((_Atomic uint32_t *)word,
-				       value ? value : 1);
-	default:
-		return futex_wait(word, op, value, timeout);
-	}
 }
 
 /* ---- identities --------------------------------------------------------- */
@@ -155,7 +104,7 @@ static long sysv_by_number(long nr, uintptr_t a, uintptr_t b, uintptr_t c,
 }
 
 long dipc_call_by_number(long nr, uintptr_t a, uintptr_t b, uintptr_t c,
-			 uintptr_t d, uintptr_t e)
+			 uintptr_t d, uintptr_t e, uintptr_t f)
 {
 	switch (nr) {
 	case SYS_setuid:
@@ -168,8 +117,9 @@ long dipc_call_by_number(long nr, uintptr_t a, uintptr_t b, uintptr_t c,
 	case SYS_capset:
 		return dipc_posix_ret(identity_call(nr, a, b, c));
 	case SYS_futex:
-		return dipc_posix_ret(futex_call((uint32_t *)a, (int)b,
-						 (uint32_t)c, (void *)d));
+		return dipc_posix_ret(
+			dipc_futex_syscall((uint32_t *)a, (int)b, (uint32_t)c,
+					   (void *)d, (void *)e, (uint32_t)f));
 	default:
 		return sysv_by_number(nr, a, b, c, d, e);
 	}
