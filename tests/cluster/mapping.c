@@ -14,7 +14,12 @@
 #include <stdint.h>
 #include <sys/ipc.h>
 #include <sys/mman.h>
+#include <sys/ptrace.h>
+#include <sys/random.h>
+#include <sys/resource.h>
 #include <sys/shm.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/uio.h>
 #include <sys/wait.h>
 
@@ -408,15 +413,116 @@ static int looked_at(void)
 	kill(child, SIGKILL);
 	MUST(waitpid(child, &status, 0) == child);
 	MUST(nattch() == 2); /* ours and the peer's */
-	/* a core with pages that are elsewhere is written, without them */
+	return 0;
+}
+
+/* Pages that are on the other node as buffers of system calls. */
+static int buffers(void)
+{
+	char *at = attach(NULL, 0);
+	struct iovec iov = {at + PAGE, PAGE};
+	struct msghdr mh = {.msg_iov = &iov, .msg_iovlen = 1};
+	char buf[PAGE];
+	int fds[2];
+
+	MUST(pipe(fds) == 0);
+	peer_ask(at, 'w', 1, 20);
+	MUST(write(fds[1], at + PAGE, PAGE) == PAGE);
+	MUST(read(fds[0], buf, PAGE) == PAGE && buf[PAGE - 1] == 20);
+	peer_ask(at, 'w', 1, 21);
+	MUST(write(fds[1], buf, PAGE) == PAGE);
+	MUST(read(fds[0], at + PAGE, PAGE) == PAGE);
+	MUST(peer_ask(at, 'r', 1, 0) == 20 * PAGE);
+	peer_ask(at, 'w', 1, 22);
+	MUST(vmsplice(fds[1], &iov, 1, 0) == PAGE);
+	MUST(read(fds[0], buf, PAGE) == PAGE && buf[0] == 22);
+	close(fds[0]);
+	close(fds[1]);
+	MUST(socketpair(AF_UNIX, SOCK_STREAM, 0, fds) == 0);
+	peer_ask(at, 'w', 1, 23);
+	MUST(send(fds[1], at + PAGE, PAGE, 0) == PAGE);
+	MUST(recv(fds[0], at + 2 * PAGE, PAGE, MSG_WAITALL) == PAGE);
+	MUST(peer_ask(at, 'r', 2, 0) == 23 * PAGE);
+	peer_ask(at, 'w', 1, 24);
+	MUST(sendmsg(fds[1], &mh, 0) == PAGE);
+	peer_ask(at, 'w', 1, 25);
+	MUST(recvmsg(fds[0], &mh, MSG_WAITALL) == PAGE);
+	MUST(peer_ask(at, 'r', 1, 0) == 24 * PAGE);
+	MUST(getrandom(at + PAGE, 16, 0) == 16);
+	/* a path, and a structure, in the segment */
+	peer_ask(at, 'w', 1, 0);
+	strcpy(at + PAGE, "/proc/self/maps");
+	peer_ask(at, 'r', 1, 0);
+	MUST(access(at + PAGE, R_OK) == 0);
+	peer_ask(at, 'w', 1, 1);
+	MUST(stat("/", (struct stat *)(at + PAGE)) == 0);
+	check_shared(at, 1, 26);
+	return 0;
+}
+
+/* What a debugger reads of a page that is on the other node. */
+static int debugged(void)
+{
+	char *at = attach(NULL, 0);
+	int status;
+	pid_t child;
+	long got;
+
+	at[PAGE] = 1;
+	child = fork();
+	if (child == 0) {
+		pause();
+		_exit(0);
+	}
+	peer_ask(at, 'w', 1, 73);
+	MUST(ptrace(PTRACE_ATTACH, child, NULL, NULL) == 0);
+	MUST(waitpid(child, &status, 0) == child && WIFSTOPPED(status));
+	errno = 0;
+	got = ptrace(PTRACE_PEEKDATA, child, at + PAGE, NULL);
+	/* the right bytes or an error, never old ones */
+	MUST(is_distributed() ? got == -1 && errno == EIO
+			      : got == 0x4949494949494949);
+	MUST(at[PAGE] == 73);
+	errno = 0;
+	got = ptrace(PTRACE_PEEKDATA, child, at + PAGE, NULL);
+	MUST(errno == 0 && got == 0x4949494949494949);
+	/* poked: seen by all */
+	if (ptrace(PTRACE_POKEDATA, child, at + PAGE, 0x0707070707070707))
+		MUST(is_distributed() && errno == EIO);
+	else
+		MUST(at[PAGE] == 7 &&
+		     peer_ask(at, 'r', 1, 0) == (PAGE - 8) * 73 + 8 * 7);
+	MUST(ptrace(PTRACE_DETACH, child, NULL, NULL) == 0);
+	kill(child, SIGKILL);
+	MUST(waitpid(child, &status, 0) == child);
+	check_shared(at, 1, 74);
+	return 0;
+}
+
+/* A core with pages that are elsewhere is written, without them. */
+static int dumped(void)
+{
+	const struct rlimit all = {RLIM_INFINITY, RLIM_INFINITY};
+	char dir[] = "/tmp/dipc-core-XXXXXX", command[128];
+	char *at = attach(NULL, 0);
+	int status;
+	pid_t child;
+
+	MUST(mkdtemp(dir));
+	memset(at, 72, 3 * PAGE);
 	peer_ask(at, 'w', 1, 73);
 	child = fork();
 	if (child == 0) {
-		alarm(0);
+		MUST(setrlimit(RLIMIT_CORE, &all) == 0 && chdir(dir) == 0);
+		alarm(20); /* it must not hang */
 		abort();
 	}
-	MUST(waitpid(child, &status, 0) == child && WIFSIGNALED(status));
-	MUST(nattch() == 2);
+	MUST(waitpid(child, &status, 0) == child);
+	MUST(WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT);
+	printf("core %sdumped\n", WCOREDUMP(status) ? "" : "not ");
+	snprintf(command, sizeof(command), "rm -r %s", dir);
+	MUST(system(command) == 0);
+	MUST(nattch() == 2 && at[PAGE] == 73);
 	check_shared(at, 1, 74);
 	return 0;
 }
@@ -430,6 +536,8 @@ static const struct {
 	{"detaching", detaching, false}, {"protecting", protecting, true},
 	{"remapping", remapping, true},  {"advising", advising, true},
 	{"locking", locking, true},      {"looked_at", looked_at, true},
+	{"buffers", buffers, true},      {"debugged", debugged, true},
+	{"dumped", dumped, true},
 };
 
 static int run(unsigned i)

@@ -10,7 +10,8 @@ trap 'cluster_down; rm -rf "$WORK"' EXIT
 trap 'exit 1' INT TERM
 
 ALONE="places detaching"
-WITH_PEER="readonly protecting remapping advising locking looked_at"
+WITH_PEER="readonly protecting remapping advising locking looked_at buffers debugged dumped"
+FORKS="exact killed daemons threads raw_clone spawned dont_fork large storm"
 
 limit() {
 	timeout $((30 * DIPC_TEST_SLOW)) "$@"
@@ -49,6 +50,14 @@ test_kernel_with_peer() {
 	wait $peer
 }
 
+test_kernel_forks() {
+	limit "$JOBS/job_forks" 0x2f03 "$1"
+}
+
+test_forks() {
+	all_keys 2 "$JOBS/job_forks" 0x2f03 "$1"
+}
+
 # Files on a disk read past the page cache, into pages that node 2 reads.
 test_pinned() {
 	all_keys 2 "$JOBS/job_pinned" 0x2f01 reader &
@@ -73,6 +82,10 @@ done
 for name in $WITH_PEER; do
 	run_case "kernel.$name" test_kernel_with_peer "$name"
 	run_case "$name" test_with_peer "$name"
+done
+for name in $FORKS; do
+	run_case "kernel.$name" test_kernel_forks "$name"
+	run_case "$name" test_forks "$name"
 done
 run_case pinned_bounced test_pinned bounced
 run_case pinned_refused test_refused
