@@ -237,6 +237,8 @@ static void fill_head(struct dipc_arena_object *obj, int32_t id, uint32_t gen,
 	obj->mode = owner->mode & 0777;
 	obj->seq = gen;
 	obj->ctime = (uint64_t)owner->wall_s;
+	obj->users = 0;
+	obj->undoers = 0;
 	memset(obj->reserved, 0, sizeof(obj->reserved));
 	memset(obj->body, 0, sizeof(obj->body));
 }

@@ -129,9 +129,29 @@ static void recover_waiters(struct dipc_referee *ref, unsigned node)
 	free(is_named);
 }
 
+/* Nobody is to ask it any more about sets that it used. */
+static void recover_masks(struct dipc_referee *ref, unsigned node)
+{
+	uint32_t nr = (uint32_t)dipc_arena_get_super(ref->arena)->nr_opened;
+	uint32_t slot;
+
+	for (slot = 0; slot < nr; slot++) {
+		struct dipc_arena_object *obj =
+			dipc_arena_object_at(ref->arena, slot);
+
+		if (kind_of(obj) != DIPC_KIND_SEM ||
+		    !((peek(&obj->users) | peek(&obj->undoers)) & 1ull << node))
+			continue;
+		if (dipc_sem_drop_node(ref->fabric, slot, node))
+			dipc_warn("slot %u: node %u is still among its users",
+				  slot, node);
+	}
+}
+
 void dipc_recover_node(struct dipc_referee *ref, unsigned node,
 		       uint32_t incarnation)
 {
 	recover_locks(ref, node, incarnation);
 	recover_waiters(ref, node);
+	recover_masks(ref, node);
 }

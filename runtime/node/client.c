@@ -496,6 +496,20 @@ err_fd:
 	return ret;
 }
 
+void dipc_clients_drop(struct dipc_node *node,
+		       const struct dipc_process *process)
+{
+	struct dipc_list *pos, *tmp;
+
+	dipc_list_for_each_safe (pos, tmp, &node->clients) {
+		struct dipc_client *c =
+			dipc_container_of(pos, struct dipc_client, entry);
+
+		if (c->process == process)
+			client_close(c);
+	}
+}
+
 void dipc_clients_close(struct dipc_node *node)
 {
 	struct dipc_list *pos, *tmp;

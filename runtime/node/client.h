@@ -41,6 +41,9 @@ struct dipc_client {
 int dipc_clients_listen(struct dipc_node *node);
 /* Stop listening, remove the socket, drop every client. */
 void dipc_clients_close(struct dipc_node *node);
+/* PROCESS has ended: so have its connections. */
+void dipc_clients_drop(struct dipc_node *node,
+		       const struct dipc_process *process);
 /* Answer on the socket, with NR descriptors. */
 void dipc_client_reply(struct dipc_client *client,
 		       const struct dipc_sock_msg *msg, const int *fds,

@@ -68,9 +68,9 @@ static bool wait_end(struct dipc_client *client, struct dipc_futex_wait *wait)
 bool dipc_job_futex_may_take(const struct dipc_futex_wait *wait)
 {
 	const struct dipc_client *client = wait->owner;
-	struct pollfd p = {.fd = client->process->watch.fd, .events = POLLIN};
+	struct pollfd p = {.fd = client->process->pidfd, .events = POLLIN};
 
-	return !client->is_closed && !client->process->is_gone &&
+	return !client->is_closed && !client->process->death &&
 	       poll(&p, 1, 0) == 0;
 }
 

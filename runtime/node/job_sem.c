@@ -8,38 +8,9 @@
 
 #define OPS_INLINE 8u
 
-static bool ops_have_undo(const struct sembuf *ops, unsigned nr)
-{
-	unsigned i;
-
-	for (i = 0; i < nr; i++)
-		if (ops[i].sem_flg & SEM_UNDO)
-			return true;
-	return false;
-}
-
-static int semop_run(struct dipc_job *job, const struct sembuf *ops,
-		     unsigned nr, uint64_t deadline)
-{
-	struct dipc_process *process = job->client->process;
-	bool has_undo = ops_have_undo(ops, nr);
-	int32_t id = job->args.semop.id;
-	int ret;
-
-	if (has_undo) {
-		ret = dipc_process_undo_prepare(process, id, ops, nr);
-		if (ret)
-			return ret;
-	}
-	ret = dipc_sem_op(job->node->sems, id, &job->client->cred, ops, nr,
-			  deadline, &job->cancel);
-	if (ret == 0 && has_undo)
-		dipc_process_undo_note(process, id, ops, nr);
-	return ret;
-}
-
 static int64_t job_semop(struct dipc_job *job)
 {
+	struct dipc_process *process = job->client->process;
 	struct sembuf few[OPS_INLINE], *ops = few;
 	unsigned nr = job->args.semop.nr;
 	uint64_t deadline = DIPC_NEVER;
@@ -63,16 +34,18 @@ static int64_t job_semop(struct dipc_job *job)
 			return -ENOMEM;
 	}
 	memcpy(ops, job->payload, nr * sizeof(*ops));
-	ret = semop_run(job, ops, nr, deadline);
+	dipc_process_settle(process, job->args.semop.id, &job->cancel);
+	ret = dipc_sem_op_undo(job->node->sems, job->args.semop.id,
+			       &job->client->cred, process->undo, ops, nr,
+			       deadline, &job->cancel);
 	if (ops != few)
 		free(ops);
 	return ret;
 }
 
 /*
- * SETVAL and SETALL clear adjustments before the new values let anybody go on,
- * whose own adjustments must stay: so look first whether they will be allowed.
- * How many semaphores there are, or -errno.
+ * Whether they will be allowed, in the order in which the kernel looks. How many
+ * semaphores there are, or -errno.
  */
 static int64_t sem_before_set(struct dipc_job *job, int num)
 {
@@ -104,7 +77,6 @@ static int64_t sem_setall(struct dipc_job *job)
 	values = malloc(len);
 	if (!values)
 		return -ENOMEM;
-	dipc_process_undo_clear(job->node, job->args.ctl.id, -1);
 	memcpy(values, job->payload, len);
 	ret = dipc_sem_set(job->node->sems, job->args.ctl.id,
 			   &job->client->cred, -1, values, nr);
@@ -125,7 +97,6 @@ static int64_t sem_setval(struct dipc_job *job)
 	ret = sem_before_set(job, job->args.ctl.num);
 	if (ret < 0)
 		return ret;
-	dipc_process_undo_clear(job->node, job->args.ctl.id, job->args.ctl.num);
 	value = (unsigned short)job->args.ctl.value;
 	return dipc_sem_set(job->node->sems, job->args.ctl.id,
 			    &job->client->cred, job->args.ctl.num, &value, 1);
@@ -145,10 +116,27 @@ static int64_t sem_getall(struct dipc_job *job)
 	return ret;
 }
 
+/* The removal of a set takes with it what is to be undone on it. */
+static int64_t sem_remove(struct dipc_job *job)
+{
+	struct dipc_arena_object obj;
+	int64_t ret;
+
+	ret = dipc_job_object(job, DIPC_KIND_SEM, &obj);
+	if (ret == 0)
+		ret = dipc_job_ctl(job, DIPC_KIND_SEM);
+	if (ret == 0)
+		dipc_sems_removed(job->node->sems, job->args.ctl.id,
+				  obj.undoers);
+	return ret;
+}
+
 static int64_t job_semctl(struct dipc_job *job)
 {
 	int64_t ret;
 
+	dipc_process_settle(job->client->process, job->args.ctl.id,
+			    &job->cancel);
 	switch (job->args.ctl.cmd) {
 	case SETVAL:
 		return sem_setval(job);
@@ -163,13 +151,13 @@ static int64_t job_semctl(struct dipc_job *job)
 		return dipc_sem_get(job->node->sems, job->args.ctl.id,
 				    &job->client->cred, job->args.ctl.num,
 				    job->args.ctl.cmd);
+	case IPC_RMID:
+		return sem_remove(job);
 	default:
 		ret = dipc_job_ctl(job, DIPC_KIND_SEM);
-		if (ret == 0 && job->args.ctl.cmd == IPC_RMID)
-			dipc_process_undo_clear(job->node, job->args.ctl.id,
-						-1);
 		if (ret == 0 && job->args.ctl.cmd == IPC_SET)
-			dipc_sems_forget(job->node->sems, job->args.ctl.id);
+			ret = dipc_sems_changed(job->node->sems,
+						job->args.ctl.id);
 		return ret;
 	}
 }

@@ -53,6 +53,15 @@ static void on_request(void *arg, struct dipc_incoming *in)
 	case DIPC_REQ_OWNER:
 		answer.status = dipc_owner_is_here(node, in->request.arg[0]);
 		break;
+	case DIPC_REQ_SEM_FORGET:
+	case DIPC_REQ_SEM_CLEAR:
+	case DIPC_REQ_SEM_REMOVED:
+		if (node->sems) {
+			dipc_sems_request(node->sems, in);
+			return;
+		}
+		answer.status = 0; /* nothing is known here yet */
+		break;
 	case DIPC_REQ_PING:
 		answer.status = 0;
 		break;
@@ -522,6 +531,9 @@ static int node_open(struct dipc_node *node)
 	if (ret)
 		return ret;
 	ret = node_open_signals(node);
+	if (ret)
+		return ret;
+	ret = dipc_processes_open(node);
 	if (ret)
 		return ret;
 	return dipc_fabric_create(&fc, &node->fabric);

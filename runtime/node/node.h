@@ -30,6 +30,9 @@ struct dipc_node {
 	struct dipc_list clients;    /* struct dipc_client */
 	struct dipc_list *next_idle; /* of them: where polling goes on */
 	struct dipc_list processes;  /* struct dipc_process */
+	struct dipc_watch deaths;    /* epoll of the processes' pidfds */
+	uint64_t nr_deaths;          /* found so far */
+	struct dipc_waitq buried;    /* woken when one is forgotten */
 	struct dipc_watch listener;  /* the Unix socket */
 	struct dipc_watch signals;
 	struct dipc_poller slots;

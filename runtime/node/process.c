@@ -12,80 +12,113 @@
 #include <unistd.h>
 
 #include "runtime/base/log.h"
-#include "runtime/node/node.h"
+#include "runtime/node/client.h"
 
-/* Adjustments of one set, kept sparse: programs undo few semaphores. */
-struct undo_set {
-	struct dipc_list entry; /* process->undo */
-	int32_t id;
-	unsigned nr, room;
-	struct dipc_sem_adj *adj; /* owned */
-};
-
-static void undo_set_free(struct undo_set *set)
-{
-	dipc_list_del(&set->entry);
-	free(set->adj);
-	free(set);
-}
+#define DEATHS_AT_ONCE 16
+#define LOOK           (10 * DIPC_MSEC) /* a cancel does not wake who waits */
 
 /* ---- life --------------------------------------------------------------- */
 
 static void process_free(struct dipc_process *p)
 {
-	dipc_loop_unwatch(p->node->loop, &p->watch);
-	close(p->watch.fd);
-	while (!dipc_list_is_empty(&p->undo))
-		undo_set_free(dipc_container_of(p->undo.next, struct undo_set,
-						entry));
+	struct dipc_node *node = p->node;
+
+	/* ENOENT if it has been found gone */
+	(void)epoll_ctl(node->deaths.fd, EPOLL_CTL_DEL, p->pidfd, NULL);
+	close(p->pidfd);
+	dipc_sem_undoer_destroy(p->undo);
 	dipc_list_del(&p->entry);
 	free(p);
+	dipc_waitq_wake_all(&node->buried);
 }
 
 /* Take back everything, then forget the process. Fiber. */
 static void process_bury(void *arg)
 {
 	struct dipc_process *p = arg;
+	int ret = dipc_sem_undoer_run(p->undo);
 
-	while (!dipc_list_is_empty(&p->undo)) {
-		struct undo_set *set =
-			dipc_container_of(p->undo.next, struct undo_set, entry);
-		int ret;
-
-		dipc_list_del(&set->entry);
-		ret = dipc_sem_undo(p->node->sems, set->id, p->pid, set->adj,
-				    set->nr);
-		if (ret && ret != -EIDRM && ret != -EINVAL)
-			dipc_error("undo of process %u on set 0x%x lost: %s",
-				   p->pid, (unsigned)set->id, strerror(-ret));
-		undo_set_free(set);
-	}
+	if (ret)
+		dipc_error("undo of process %u lost: %s", p->pid,
+			   strerror(-ret));
 	process_free(p);
 }
 
 static void process_check(struct dipc_process *p)
 {
-	if (!p->is_gone || p->nr_refs)
+	if (!p->death || p->nr_refs)
 		return;
-	if (dipc_list_is_empty(&p->undo)) {
+	if (dipc_sem_undoer_is_empty(p->undo)) {
 		process_free(p);
 		return;
 	}
 	p->nr_refs++; /* the burial's; never put */
-	if (dipc_fiber_spawn(dipc_loop_sched(p->node->loop), process_bury, p))
+	if (dipc_fiber_spawn(dipc_loop_sched(p->node->loop), process_bury, p)) {
 		dipc_error("no memory to undo what process %u did", p->pid);
+		process_free(p);
+	}
 }
 
-static void process_gone(struct dipc_watch *watch, uint32_t events)
+static void process_gone(struct dipc_process *p)
 {
-	struct dipc_process *p =
-		dipc_container_of(watch, struct dipc_process, watch);
+	struct dipc_node *node = p->node;
 
+	p->death = ++node->nr_deaths;
+	(void)epoll_ctl(node->deaths.fd, EPOLL_CTL_DEL, p->pidfd, NULL);
+	p->nr_refs++;
+	/* a child may have its sockets still: what it asked for is void */
+	dipc_clients_drop(node, p);
+	dipc_node_process_gone(node, p->pid);
+	dipc_process_put(p);
+}
+
+/* Who has ended since the last look: one system call if nobody has. */
+static void deaths_look(struct dipc_node *node)
+{
+	struct epoll_event events[DEATHS_AT_ONCE];
+	int i, nr;
+
+	do {
+		nr = epoll_wait(node->deaths.fd, events, DEATHS_AT_ONCE, 0);
+		for (i = 0; i < nr; i++)
+			process_gone(events[i].data.ptr);
+	} while (nr == DEATHS_AT_ONCE);
+}
+
+static void deaths_readable(struct dipc_watch *watch, uint32_t events)
+{
 	(void)events;
-	p->is_gone = true;
-	dipc_loop_unwatch(p->node->loop, watch);
-	dipc_node_process_gone(p->node, p->pid);
-	process_check(p);
+	deaths_look(dipc_container_of(watch, struct dipc_node, deaths));
+}
+
+int dipc_processes_open(struct dipc_node *node)
+{
+	int ret;
+
+	dipc_waitq_init(&node->buried);
+	node->deaths.fd = epoll_create1(EPOLL_CLOEXEC);
+	if (node->deaths.fd < 0)
+		return -errno;
+	node->deaths.fn = deaths_readable;
+	ret = dipc_loop_watch(node->loop, &node->deaths, EPOLLIN);
+	if (ret)
+		close(node->deaths.fd);
+	return ret;
+}
+
+static int process_watch(struct dipc_process *p)
+{
+	struct epoll_event event = {.events = EPOLLIN, .data.ptr = p};
+	int ret;
+
+	p->pidfd = (int)syscall(SYS_pidfd_open, (pid_t)p->pid, 0);
+	if (p->pidfd < 0)
+		return -errno;
+	if (epoll_ctl(p->node->deaths.fd, EPOLL_CTL_ADD, p->pidfd, &event) == 0)
+		return 0;
+	ret = -errno;
+	close(p->pidfd);
+	return ret;
 }
 
 int dipc_process_get(struct dipc_node *node, uint32_t pid,
@@ -95,9 +128,10 @@ int dipc_process_get(struct dipc_node *node, uint32_t pid,
 	struct dipc_process *p;
 	int ret;
 
+	deaths_look(node); /* one that had this pid before */
 	dipc_list_for_each (pos, &node->processes) {
 		p = dipc_container_of(pos, struct dipc_process, entry);
-		if (p->pid != pid || p->is_gone)
+		if (p->pid != pid || p->death)
 			continue;
 		p->nr_refs++;
 		*process_out = p;
@@ -109,22 +143,18 @@ int dipc_process_get(struct dipc_node *node, uint32_t pid,
 	p->node = node;
 	p->pid = pid;
 	p->nr_refs = 1;
-	dipc_list_init(&p->undo);
-	p->watch.fd = (int)syscall(SYS_pidfd_open, (pid_t)pid, 0);
-	if (p->watch.fd < 0) {
-		ret = -errno;
-		goto err_process;
-	}
-	p->watch.fn = process_gone;
-	ret = dipc_loop_watch(node->loop, &p->watch, EPOLLIN);
+	ret = dipc_sem_undoer_create(node->sems, pid, &p->undo);
 	if (ret)
-		goto err_fd;
+		goto err_process;
+	ret = process_watch(p);
+	if (ret)
+		goto err_undo;
 	dipc_list_add_tail(&node->processes, &p->entry);
 	*process_out = p;
 	return 0;
 
-err_fd:
-	close(p->watch.fd);
+err_undo:
+	dipc_sem_undoer_destroy(p->undo);
 err_process:
 	free(p);
 	return ret;
@@ -209,128 +239,44 @@ int dipc_process_cred(int sock, struct dipc_cred *cred_out,
 	return 0;
 }
 
-/* ---- SEM_UNDO ----------------------------------------------------------- */
+/* ---- what they left ----------------------------------------------------- */
 
-static struct undo_set *undo_find(struct dipc_process *p, int32_t id)
-{
-	struct dipc_list *pos;
-
-	dipc_list_for_each (pos, &p->undo) {
-		struct undo_set *set =
-			dipc_container_of(pos, struct undo_set, entry);
-
-		if (set->id == id)
-			return set;
-	}
-	return NULL;
-}
-
-static struct dipc_sem_adj *undo_adj(struct undo_set *set, uint16_t num)
-{
-	unsigned i;
-
-	for (i = 0; i < set->nr; i++)
-		if (set->adj[i].num == num)
-			return &set->adj[i];
-	return NULL;
-}
-
-static int undo_grow(struct undo_set *set, unsigned nr)
-{
-	unsigned room = set->nr + nr;
-	struct dipc_sem_adj *adj;
-
-	if (room <= set->room)
-		return 0;
-	adj = realloc(set->adj, room * sizeof(*adj));
-	if (!adj)
-		return -ENOMEM;
-	set->adj = adj;
-	set->room = room;
-	return 0;
-}
-
-/* What semaphore NUM's adjustment would be after OPS. */
-static int undo_sum(struct undo_set *set, const struct sembuf *ops, unsigned nr,
-		    uint16_t num)
-{
-	struct dipc_sem_adj *adj = undo_adj(set, num);
-	int sum = adj ? adj->adj : 0;
-	unsigned i;
-
-	for (i = 0; i < nr; i++)
-		if (ops[i].sem_num == num && (ops[i].sem_flg & SEM_UNDO))
-			sum -= ops[i].sem_op;
-	return sum;
-}
-
-int dipc_process_undo_prepare(struct dipc_process *process, int32_t id,
-			      const struct sembuf *ops, unsigned nr)
-{
-	struct undo_set *set = undo_find(process, id);
-	unsigned i;
-
-	if (!set) {
-		set = calloc(1, sizeof(*set));
-		if (!set)
-			return -ENOMEM;
-		set->id = id;
-		dipc_list_add_tail(&process->undo, &set->entry);
-	}
-	for (i = 0; i < nr; i++) {
-		int sum = undo_sum(set, ops, i + 1, ops[i].sem_num);
-
-		if (sum < -32768 || sum > 32767)
-			return -ERANGE;
-	}
-	return undo_grow(set, nr);
-}
-
-void dipc_process_undo_note(struct dipc_process *process, int32_t id,
-			    const struct sembuf *ops, unsigned nr)
-{
-	struct undo_set *set = undo_find(process, id);
-	unsigned i;
-
-	if (!set)
-		return; /* cleared by a removal in between */
-	for (i = 0; i < nr; i++) {
-		struct dipc_sem_adj *adj;
-
-		if (!(ops[i].sem_flg & SEM_UNDO))
-			continue;
-		adj = undo_adj(set, ops[i].sem_num);
-		if (!adj) {
-			if (undo_grow(set, 1))
-				return;
-			adj = &set->adj[set->nr++];
-			adj->num = ops[i].sem_num;
-			adj->adj = 0;
-		}
-		adj->adj = (int16_t)(adj->adj - ops[i].sem_op);
-	}
-}
-
-void dipc_process_undo_clear(struct dipc_node *node, int32_t id, int num)
+/* Does the set ID wait for the burial of somebody who died up to DEATH? */
+static bool is_burying(const struct dipc_node *node,
+		       const struct dipc_process *self, int32_t id,
+		       uint64_t death)
 {
 	struct dipc_list *pos;
 
 	dipc_list_for_each (pos, &node->processes) {
-		struct dipc_process *p =
+		const struct dipc_process *p =
 			dipc_container_of(pos, struct dipc_process, entry);
-		struct undo_set *set = undo_find(p, id);
-		struct dipc_sem_adj *adj;
 
-		if (!set)
-			continue;
-		if (num < 0) {
-			/* not freed: a call that made room in it may be
-			   blocked */
-			set->nr = 0;
-			continue;
-		}
-		adj = undo_adj(set, (uint16_t)num);
-		if (adj)
-			adj->adj = 0;
+		if (p != self && p->death && p->death <= death &&
+		    dipc_sem_undoer_holds(p->undo, id))
+			return true;
+	}
+	return false;
+}
+
+void dipc_process_settle(struct dipc_process *self, int32_t id,
+			 const struct dipc_cancel *cancel)
+{
+	struct dipc_node *node = self->node;
+	uint64_t death;
+
+	if (!dipc_sem_undoer_has_others(self->undo))
+		return;
+	deaths_look(node);
+	death = node->nr_deaths;
+	while (is_burying(node, self, id, death)) {
+		/*
+		 * A burial waits for the calls of its process. If that is
+		 * waiting here, as we may be, the cancellation of both ends it.
+		 */
+		if (cancel->is_set)
+			break;
+		(void)dipc_waitq_wait(&node->buried,
+				      dipc_fabric_now(node->fabric) + LOOK);
 	}
 }

@@ -16,15 +16,17 @@
 struct dipc_node;
 
 struct dipc_process {
-	struct dipc_list entry;  /* node->processes */
-	struct dipc_node *node;  /* borrowed */
-	struct dipc_watch watch; /* its pidfd: readable when it is gone */
-	struct dipc_list undo;   /* struct undo_set, owned */
+	struct dipc_list entry;       /* node->processes */
+	struct dipc_node *node;       /* borrowed */
+	struct dipc_sem_undoer *undo; /* owned */
+	int pidfd;                    /* in node->deaths; owned */
 	uint32_t pid;
 	unsigned nr_refs; /* connections and running calls */
-	bool is_gone;
+	uint64_t death;   /* it has ended: the how manieth; 0: it lives */
 };
 
+/* Once, before the first process. 0 or -errno. */
+int dipc_processes_open(struct dipc_node *node);
 /* Find or make. 0 or -errno (-ESRCH: it has ended already). */
 int dipc_process_get(struct dipc_node *node, uint32_t pid,
 		     struct dipc_process **process_out);
@@ -42,16 +44,12 @@ int dipc_process_cred(int sock, struct dipc_cred *cred_out,
 		      uint32_t **groups_out);
 
 /*
- * Make room for the adjustments of OPS before they are done, so that noting
- * them cannot fail: -ENOMEM; -ERANGE when an adjustment leaves +-32767.
+ * Whatever has ended on this node before now has given back what it held of the
+ * set ID: so a parent that has waited for its child finds it done. SELF is who
+ * asks. One system call if nobody has ended, none if nobody else uses SEM_UNDO.
+ * Fiber.
  */
-int dipc_process_undo_prepare(struct dipc_process *process, int32_t id,
-			      const struct sembuf *ops, unsigned nr);
-/* OPS were done: each with SEM_UNDO is to be taken back. */
-void dipc_process_undo_note(struct dipc_process *process, int32_t id,
-			    const struct sembuf *ops, unsigned nr);
-/* SETVAL (NUM >= 0), SETALL or removal (NUM < 0) of ID: forget, everywhere on
-   this node. */
-void dipc_process_undo_clear(struct dipc_node *node, int32_t id, int num);
+void dipc_process_settle(struct dipc_process *self, int32_t id,
+			 const struct dipc_cancel *cancel);
 
 #endif

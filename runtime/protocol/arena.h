@@ -152,12 +152,12 @@ struct dipc_arena_shm {
 };
 
 struct dipc_arena_sem {
-	uint64_t words;     /* [once] offset of uint64_t[nr] */
-	uint64_t redo_area; /* [once] two dipc_arena_redo of nr entries each */
-	uint32_t nr;        /* [once] */
-	uint32_t reserved;
-	uint64_t otime; /* [any] */
-	uint64_t redo;  /* [lock] the valid one of the two, 0: none */
+	uint64_t words;      /* [once] offset of uint64_t[nr] */
+	uint64_t redo_area;  /* [once] two dipc_arena_redo of nr entries each */
+	uint32_t nr;         /* [once] */
+	uint32_t undo_epoch; /* [lock] 31 bits: SETVALs and SETALLs so far */
+	uint64_t otime;      /* [atomic] of the last operation: it only grows */
+	uint64_t redo;       /* [lock] the valid one of the two, 0: none */
 	/* the queue: read and written as one; `next` is the truth, see sem.md
 	 */
 	uint64_t first, last; /* [lock] waiters, offsets */
@@ -219,7 +219,10 @@ struct dipc_arena_object {
 	uint32_t mode;       /* [lock] 9 bits, DIPC_MODE_LOCKED */
 	uint32_t seq;
 	uint64_t ctime; /* [lock] */
-	uint64_t reserved[3];
+	/* [atomic] bits of nodes, 1 << id; semaphore sets, see sem.md */
+	uint64_t users;   /* may believe for a while what they READ here */
+	uint64_t undoers; /* may hold adjustments of SEM_UNDO */
+	uint64_t reserved[1];
 	union {
 		struct dipc_arena_shm shm;
 		struct dipc_arena_sem sem;
@@ -324,7 +327,8 @@ struct dipc_arena_waiter {
 	int64_t type;       /* msgrcv: wanted; msgsnd: the message's */
 	uint64_t size;      /* msgrcv: room, UINT32_MAX with MSG_NOERROR;
 			    msgsnd: length */
-	uint32_t flags;     /* msgrcv: MSG_EXCEPT */
+	uint32_t flags;     /* msgrcv: MSG_EXCEPT. semop: 1 + the operation that
+			       is -ERANGE when its turn comes; 0: none */
 	uint32_t is_linked; /* [lock] 0: whoever unlinked it */
 	uint64_t msg;       /* msgsnd: the message; a msgrcv's is named by its
 			       result */

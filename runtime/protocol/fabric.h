@@ -37,6 +37,10 @@ enum dipc_request_type {
 	DIPC_REQ_INVALIDATE = 1, /* pages.c: a sharer drops its copy */
 	DIPC_REQ_RECALL,         /* pages.c: the holder gives the page up */
 	DIPC_REQ_PING,
+	DIPC_REQ_SEM_FORGET = 10, /* sem_peers.c: READ the slot again */
+	DIPC_REQ_SEM_CLEAR, /* clear adjustments of arg[0], a semaphore or -1;
+			       arg[1]: the new epoch */
+	DIPC_REQ_SEM_REMOVED,
 	DIPC_REQ_FUTEX_WAIT = 20, /* futex.c: to the home */
 	DIPC_REQ_FUTEX_WITHDRAW,
 	DIPC_REQ_FUTEX_WAKE,

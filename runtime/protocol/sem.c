@@ -26,6 +26,8 @@ int dipc_sems_create(struct dipc_fabric *f, struct dipc_waiters *ws,
 		return -ENOMEM;
 	sems->fabric = f;
 	sems->ws = ws;
+	dipc_list_init(&sems->undoers);
+	dipc_list_init(&sems->undo_ops);
 	/* not where an earlier incarnation of this node began */
 	sems->seq = (uint32_t)(dipc_fabric_now(f) / DIPC_USEC) &
 		    ((1u << DIPC_SEM_SEQ_BITS) - 1);
@@ -73,6 +75,7 @@ int dipc_sem_set_make(const struct dipc_arena_object *obj,
 	set->slot = dipc_id_slot(obj->id);
 	set->nr = nr;
 	set->obj = *obj;
+	set->otime = (int64_t)obj->sem.otime;
 	*set_out = set;
 	return 0;
 }
@@ -105,6 +108,7 @@ static void set_drop(struct dipc_sems *sems, struct sem_set *set)
 		set_free(set);
 }
 
+/* Whatever is cached of ID's slot. */
 static struct sem_set *set_find(struct dipc_sems *sems, int32_t id)
 {
 	uint32_t slot = dipc_id_slot(id);
@@ -119,6 +123,13 @@ static bool set_is(const struct sem_set *set, int32_t id)
 	return set && set->id == id && !set->is_gone;
 }
 
+struct sem_set *dipc_sem_set_find(struct dipc_sems *sems, int32_t id)
+{
+	struct sem_set *set = set_find(sems, id);
+
+	return set_is(set, id) ? set : NULL;
+}
+
 /* A removed set is as one that never was, to whoever did not block on it. */
 static int errno_of_new_call(int ret)
 {
@@ -126,17 +137,41 @@ static int errno_of_new_call(int ret)
 }
 
 /*
- * SET's slot is READ again once it is SEM_TRUST old, so that this is how late
- * IPC_SET may be honoured, and no stale word outlives its set by more.
+ * A first look at ID. This node's bit in `users` first: from then on it is told
+ * when the slot changes, so what is READ after that may be believed.
+ */
+static int set_first_read(struct dipc_sems *sems, int32_t id,
+			  struct dipc_arena_object *obj_out)
+{
+	struct dipc_fabric *f = sems->fabric;
+	uint64_t off = dipc_object_off(dipc_fabric_super(f), dipc_id_slot(id)) +
+		       offsetof(struct dipc_arena_object, users);
+	uint64_t bit = 1ull << dipc_fabric_node(f);
+	int ret;
+
+	ret = dipc_object_read(f, id, DIPC_KIND_SEM, obj_out);
+	if (ret || (obj_out->users & bit))
+		return ret;
+	ret = dipc_sem_mask_set(sems, off, obj_out->users);
+	return ret ? ret : dipc_object_read(f, id, DIPC_KIND_SEM, obj_out);
+}
+
+/*
+ * SET's slot is READ again once it is SEM_TRUST old, so that no stale word
+ * outlives its set by more; and once IPC_SET has changed it, see sem_peers.c.
  */
 static int set_refresh(struct dipc_sems *sems, int32_t id)
 {
+	uint64_t nr_forgets = sems->nr_forgets;
 	uint64_t now = dipc_fabric_now(sems->fabric);
 	struct dipc_arena_object obj;
 	struct sem_set *set;
 	int ret;
 
-	ret = dipc_object_read(sems->fabric, id, DIPC_KIND_SEM, &obj);
+	if (set_is(set_find(sems, id), id))
+		ret = dipc_object_read(sems->fabric, id, DIPC_KIND_SEM, &obj);
+	else
+		ret = set_first_read(sems, id, &obj);
 	set = set_find(sems, id);
 	if (ret) {
 		if (set_is(set, id) && ret != -ENOLINK)
@@ -156,6 +191,9 @@ static int set_refresh(struct dipc_sems *sems, int32_t id)
 		set->is_cached = true;
 	}
 	dipc_sem_set_trust(set, &obj, now);
+	/* it may have been READ just before it changed: for this call only */
+	if (nr_forgets != sems->nr_forgets)
+		set->trusted_until = 0;
 	return 0;
 }
 
@@ -177,31 +215,25 @@ int dipc_sem_set_get(struct dipc_sems *sems, int32_t id,
 	return 0;
 }
 
-void dipc_sems_forget(struct dipc_sems *sems, int32_t id)
-{
-	struct sem_set *set = set_find(sems, id);
-
-	if (set)
-		set->trusted_until = 0;
-}
-
 void dipc_sem_note_otime(struct dipc_sems *sems, struct sem_set *set)
 {
-	struct dipc_link *link = dipc_fabric_arena(sems->fabric);
+	uint64_t off = sem_slot_off(sems->fabric, set) +
+		       offsetof(struct dipc_arena_object, sem.otime);
 	int64_t now = dipc_fabric_wall(sems->fabric);
-	struct dipc_tx tx;
+	uint64_t old;
 
-	if (now == set->otime || dipc_tx_begin(&tx, link, sizeof(now)))
-		return;
-	set->otime = now;
-	dipc_tx_write(
-		&tx,
-		dipc_tx_at(link, sem_slot_off(sems->fabric, set) +
-					 offsetof(struct dipc_arena_object,
-						  sem.otime)),
-		&now, sizeof(now));
-	/* for people: losing it does no harm */
-	(void)dipc_tx_post(&tx);
+	/* nearly always: once a second and node it costs a trip */
+	while (now > set->otime) {
+		int64_t seen = set->otime;
+
+		if (dipc_arena_cas(sems->fabric, off, (uint64_t)seen,
+				   (uint64_t)now, &old))
+			return; /* the next call will say so */
+		if (set->otime < (int64_t)old)
+			set->otime = (int64_t)old;
+		if (old == (uint64_t)seen)
+			set->otime = now;
+	}
 }
 
 /* ---- one operation, one CAS --------------------------------------------- */
@@ -258,46 +290,6 @@ static int word_swap(struct dipc_sems *sems, struct sem_set *set, uint32_t num,
 	return 0;
 }
 
-/* 0 done, 1: must go under the lock, -errno. */
-static int op_fast(struct dipc_sems *sems, struct sem_set *set, uint32_t who,
-		   const struct dipc_arena_sembuf *op)
-{
-	bool is_fresh = false;
-	int32_t next = 0;
-	unsigned i;
-	int ret;
-
-	for (i = 0; i < FAST_TRIES; i++) {
-		uint64_t seen = set->word[op->num].seen;
-
-		if (seen & SEM_BUSY)
-			return 1;
-		ret = seen ? word_try(seen, op, &next) : 0;
-		if (ret > 0) {
-			ret = word_swap(sems, set, op->num, next, who);
-			if (ret)
-				return ret > 0 ? 0 : ret;
-			is_fresh = true;
-			continue;
-		}
-		if (is_fresh && seen) {
-			if (ret == 0 && (op->flags & IPC_NOWAIT))
-				return -EAGAIN;
-			return ret ? ret : 1;
-		}
-		/* a blocking one looks under the lock: that is one trip less */
-		if (seen && ret == 0 && !(op->flags & IPC_NOWAIT))
-			return 1;
-		ret = word_look(sems, set, op->num);
-		if (ret)
-			return ret;
-		is_fresh = true;
-	}
-	return 1;
-}
-
-/* ---- under the lock ----------------------------------------------------- */
-
 struct semop {
 	struct dipc_sems *sems;
 	struct sem_set *set;
@@ -308,7 +300,65 @@ struct semop {
 	bool may_block;
 	uint64_t deadline;
 	struct dipc_cancel *cancel;
+	struct sem_undo_op *undo; /* NULL: no SEM_UNDO */
+	uint32_t epoch;           /* when it was done under the lock */
 };
+
+/* May the CAS be posted? What an adjustment forbids is said under the lock. */
+static bool fast_may_post(const struct semop *op)
+{
+	if (!op->undo)
+		return true;
+	if (dipc_sem_undo_refused(op->undo) < op->nr)
+		return false;
+	dipc_sem_undo_posting(op->undo);
+	return true;
+}
+
+/* 0 done, 1: must go under the lock, -errno. */
+static int op_fast(const struct semop *op)
+{
+	const struct dipc_arena_sembuf *sop = op->ops;
+	struct dipc_sems *sems = op->sems;
+	struct sem_set *set = op->set;
+	bool is_fresh = false;
+	int32_t next = 0;
+	unsigned i;
+	int ret;
+
+	for (i = 0; i < FAST_TRIES; i++) {
+		uint64_t seen = set->word[sop->num].seen;
+
+		if (seen & SEM_BUSY)
+			return 1;
+		ret = seen ? word_try(seen, sop, &next) : 0;
+		if (ret > 0) {
+			if (!fast_may_post(op))
+				return 1;
+			ret = word_swap(sems, set, sop->num, next,
+					sem_who(sems, op->cred->pid));
+			if (ret)
+				return ret > 0 ? 0 : ret;
+			is_fresh = true;
+			continue;
+		}
+		if (is_fresh && seen) {
+			if (ret == 0 && (sop->flags & IPC_NOWAIT))
+				return -EAGAIN;
+			return ret ? ret : 1;
+		}
+		/* a blocking one looks under the lock: that is one trip less */
+		if (seen && ret == 0 && !(sop->flags & IPC_NOWAIT))
+			return 1;
+		ret = word_look(sems, set, sop->num);
+		if (ret)
+			return ret;
+		is_fresh = true;
+	}
+	return 1;
+}
+
+/* ---- under the lock ----------------------------------------------------- */
 
 static int op_check(const struct semop *op)
 {
@@ -334,8 +384,9 @@ static uint64_t op_peek(const struct semop *op)
 /*
  * 0 done, -errno, or 1: blocked, S is linked. The set is no longer held.
  */
-static int op_locked(const struct semop *op, struct sem_sleeper *s)
+static int op_locked(struct semop *op, struct sem_sleeper *s)
 {
+	unsigned refused = op->nr;
 	struct sem_batch b;
 	struct sem_hold h;
 	int ret, status;
@@ -344,9 +395,12 @@ static int op_locked(const struct semop *op, struct sem_sleeper *s)
 				 op_peek(op));
 	if (ret)
 		return errno_of_new_call(ret);
+	op->epoch = h.obj.sem.undo_epoch;
+	if (op->undo)
+		refused = dipc_sem_undo_refused(op->undo);
 	status = op_check(op); /* with the slot as it is now */
 	if (status == 0)
-		status = dipc_sem_hold_try(&h, op->ops, op->nr, NULL);
+		status = dipc_sem_hold_try(&h, op->ops, op->nr, refused, NULL);
 	dipc_sem_batch_init(&b, op->sems->fabric);
 	if (status == 0) {
 		dipc_sem_hold_apply(&h, op->ops, op->nr,
@@ -354,8 +408,8 @@ static int op_locked(const struct semop *op, struct sem_sleeper *s)
 		if (op->is_alter)
 			ret = dipc_sem_queue_wake(&h);
 	} else if (status > 0) {
-		dipc_sem_sleeper_link(&h, s, op->ops, op->nr, op->cred->pid,
-				      &b);
+		dipc_sem_sleeper_link(&h, s, op->ops, op->nr, refused,
+				      op->cred->pid, &b);
 	}
 	if (ret) {
 		dipc_sem_hold_abandon(&h);
@@ -367,21 +421,25 @@ static int op_locked(const struct semop *op, struct sem_sleeper *s)
 }
 
 /* Linked: until somebody completes it, or not. Keeps S on -ENOLINK. */
-static int op_sleep(const struct semop *op, struct sem_sleeper *s)
+static int op_sleep(struct semop *op, struct sem_sleeper *s)
 {
 	int32_t result = 0;
 	int ret, err;
 
 	ret = dipc_waiter_sleep(&s->w[0], op->deadline, op->cancel, &result);
-	if (ret == 0)
+	if (ret == 0 && result < 0)
 		return result;
+	if (ret == 0) {
+		op->epoch = (uint32_t)result; /* see sem_told() */
+		return 0;
+	}
 	if (ret == -ENOLINK)
 		return ret;
 	err = dipc_sem_sleeper_withdraw(op->sems, op->set, s, op->ops, op->nr);
 	return err ? err : ret;
 }
 
-static int op_slow(const struct semop *op)
+static int op_slow(struct semop *op)
 {
 	struct sem_sleeper s = {0};
 	int ret;
@@ -403,6 +461,34 @@ static int op_slow(const struct semop *op)
 	return ret;
 }
 
+/* As found and allowed: do it, and note what is to be undone. */
+static int op_do(struct semop *op)
+{
+	bool is_lone = op->nr == 1;
+	int ret = 1;
+
+	if (op->undo) {
+		ret = dipc_sem_undo_begin(op->undo, op->sems, op->set);
+		if (ret)
+			return ret;
+		ret = 1;
+	}
+	if (is_lone)
+		ret = op_fast(op);
+	if (ret > 0) {
+		is_lone = false;
+		ret = op_slow(op);
+	}
+	if (op->undo) {
+		if (ret == 0)
+			dipc_sem_undo_note(op->undo, is_lone, op->epoch);
+		dipc_sem_undo_end(op->undo);
+	}
+	if (ret == 0)
+		dipc_sem_note_otime(op->sems, op->set);
+	return ret;
+}
+
 static int op_run(struct semop *op, int32_t id)
 {
 	int ret;
@@ -411,26 +497,19 @@ static int op_run(struct semop *op, int32_t id)
 	if (ret)
 		return ret;
 	ret = op_check(op);
-	if (ret)
-		goto out_put;
-	ret = 1;
-	if (op->nr == 1)
-		ret = op_fast(op->sems, op->set,
-			      sem_who(op->sems, op->cred->pid), op->ops);
-	if (ret > 0)
-		ret = op_slow(op);
 	if (ret == 0)
-		dipc_sem_note_otime(op->sems, op->set);
-out_put:
+		ret = op_do(op);
 	dipc_sem_set_put(op->sems, op->set);
 	return ret;
 }
 
-int dipc_sem_op(struct dipc_sems *sems, int32_t id,
-		const struct dipc_cred *cred, const struct sembuf *ops,
-		unsigned nr, uint64_t deadline, struct dipc_cancel *cancel)
+int dipc_sem_op_undo(struct dipc_sems *sems, int32_t id,
+		     const struct dipc_cred *cred,
+		     struct dipc_sem_undoer *undoer, const struct sembuf *ops,
+		     unsigned nr, uint64_t deadline, struct dipc_cancel *cancel)
 {
 	struct dipc_arena_sembuf small[OPS_INLINE], *copy = small;
+	struct sem_undo_op undo = {.undoer = undoer, .nr = nr};
 	struct semop op = {.sems = sems,
 			   .cred = cred,
 			   .nr = nr,
@@ -455,10 +534,21 @@ int dipc_sem_op(struct dipc_sems *sems, int32_t id,
 		op.is_alter |= ops[i].sem_op != 0;
 		op.may_block |=
 			ops[i].sem_op <= 0 && !(ops[i].sem_flg & IPC_NOWAIT);
+		if (undoer && (ops[i].sem_flg & SEM_UNDO))
+			op.undo = &undo;
 	}
 	op.ops = copy;
+	undo.ops = copy;
 	ret = op_run(&op, id);
 	if (copy != small)
 		free(copy);
 	return ret;
+}
+
+int dipc_sem_op(struct dipc_sems *sems, int32_t id,
+		const struct dipc_cred *cred, const struct sembuf *ops,
+		unsigned nr, uint64_t deadline, struct dipc_cancel *cancel)
+{
+	return dipc_sem_op_undo(sems, id, cred, NULL, ops, nr, deadline,
+				cancel);
 }

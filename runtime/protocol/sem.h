@@ -18,13 +18,43 @@ void dipc_sems_destroy(struct dipc_sems *sems);
 /*
  * semtimedop. DEADLINE: monotonic ns, DIPC_NEVER. 0, or -E2BIG -EACCES -EAGAIN
  * -EFBIG -EIDRM -EINTR -EINVAL -ENOMEM -ERANGE -ENOLINK. All or nothing.
- * SEM_UNDO is the caller's business: it records the adjustments on success.
+ * SEM_UNDO is ignored.
  */
 int dipc_sem_op(struct dipc_sems *sems, int32_t id,
 		const struct dipc_cred *cred, const struct sembuf *ops,
 		unsigned nr, uint64_t deadline, struct dipc_cancel *cancel);
 
-/* Undo of a dead process: value += ADJ, held within 0..SEMVMX. */
+/*
+ * SEM_UNDO: the adjustments of one process of this node. Whoever makes a call
+ * for it, or ends it, keeps it until that is over.
+ */
+struct dipc_sem_undoer;
+
+int dipc_sem_undoer_create(struct dipc_sems *sems, uint32_t pid,
+			   struct dipc_sem_undoer **undoer_out);
+/* Forget it. NULL is allowed. */
+void dipc_sem_undoer_destroy(struct dipc_sem_undoer *undoer);
+/* Has it ever used SEM_UNDO on the set ID, which is still there? */
+bool dipc_sem_undoer_holds(const struct dipc_sem_undoer *undoer, int32_t id);
+bool dipc_sem_undoer_is_empty(const struct dipc_sem_undoer *undoer);
+/* Has any other process of this node used it on any set? Cheap. */
+bool dipc_sem_undoer_has_others(const struct dipc_sem_undoer *undoer);
+/*
+ * The process has ended: take everything back, newest set first. No call of it
+ * is under way. 0, or the first error; what failed is lost. Fiber.
+ */
+int dipc_sem_undoer_run(struct dipc_sem_undoer *undoer);
+/* dipc_sem_op() with operations that have SEM_UNDO. Also -ERANGE, -ENOMEM. */
+int dipc_sem_op_undo(struct dipc_sems *sems, int32_t id,
+		     const struct dipc_cred *cred,
+		     struct dipc_sem_undoer *undoer, const struct sembuf *ops,
+		     unsigned nr, uint64_t deadline,
+		     struct dipc_cancel *cancel);
+
+/*
+ * Undo of a dead process: value += ADJ, held within 0..SEMVMX. ADJ is read
+ * once the set is held.
+ */
 struct dipc_sem_adj {
 	uint16_t num;
 	int16_t adj;
@@ -33,7 +63,8 @@ int dipc_sem_undo(struct dipc_sems *sems, int32_t id, uint32_t pid,
 		  const struct dipc_sem_adj *adj, unsigned nr);
 
 /*
- * SETVAL (NUM, VALUES[0]), SETALL (NUM < 0, NR values). Wakes who can go on.
+ * SETVAL (NUM, VALUES[0]), SETALL (NUM < 0, NR values). Clears adjustments on
+ * all nodes, then wakes who can go on.
  */
 int dipc_sem_set(struct dipc_sems *sems, int32_t id,
 		 const struct dipc_cred *cred, int num,
@@ -50,10 +81,17 @@ int dipc_sem_get_who(struct dipc_sems *sems, int32_t id,
 		     const struct dipc_cred *cred, int num, uint32_t *who_out);
 
 /*
- * This node has changed ID's slot (IPC_SET): believe nothing READ before. Other
- * nodes honour the change within 100 ms. Not a fiber's privilege.
+ * This node has changed ID's slot (IPC_SET): no node believes any more what it
+ * READ before. 0 or -ENOLINK.
  */
-void dipc_sems_forget(struct dipc_sems *sems, int32_t id);
+int dipc_sems_changed(struct dipc_sems *sems, int32_t id);
+/*
+ * This node has removed ID, whose `undoers` were UNDOERS: all forget the
+ * adjustments. As far as they can be reached: it is a matter of memory only.
+ */
+void dipc_sems_removed(struct dipc_sems *sems, int32_t id, uint64_t undoers);
+/* A peer's DIPC_REQ_SEM_*: answered at once. Not a fiber's privilege. */
+void dipc_sems_request(struct dipc_sems *sems, struct dipc_incoming *in);
 
 /*
  * referee: the set in SLOT has been marked removed; every waiter ends with
@@ -71,5 +109,7 @@ int dipc_sem_recover(struct dipc_fabric *f, uint32_t slot);
  * any more. After the recovery of locks, before the node's id is given again.
  */
 int dipc_sem_evict(struct dipc_fabric *f, uint32_t slot, unsigned node);
+/* referee: the same for NODE's bits in `users` and `undoers`. */
+int dipc_sem_drop_node(struct dipc_fabric *f, uint32_t slot, unsigned node);
 
 #endif

@@ -42,9 +42,14 @@ static void held_decide(struct sem_hold *h, uint32_t num, int32_t value,
 	held->is_stamped = true;
 }
 
-/* Whoever can go on does; then all of it takes effect. */
-static int hold_conclude(struct sem_hold *h, struct sem_batch *b)
+/*
+ * Whoever can go on does; then all of it takes effect. IS_OP: it counts as an
+ * operation in any case, as what others can do now does.
+ */
+static int hold_conclude(struct sem_hold *h, struct sem_batch *b, bool is_op)
 {
+	struct dipc_sems *sems = h->sems;
+	struct sem_set *set = h->set;
 	int ret = dipc_sem_queue_wake(h);
 
 	if (ret) {
@@ -52,7 +57,11 @@ static int hold_conclude(struct sem_hold *h, struct sem_batch *b)
 		dipc_sem_hold_abandon(h);
 		return ret;
 	}
-	return dipc_sem_hold_finish(h, b, false);
+	is_op |= h->has_woken;
+	ret = dipc_sem_hold_finish(h, b, false);
+	if (ret == 0 && is_op)
+		dipc_sem_note_otime(sems, set);
+	return ret;
 }
 
 static int set_values(struct dipc_sems *sems, struct sem_set *set,
@@ -71,6 +80,13 @@ static int set_values(struct dipc_sems *sems, struct sem_set *set,
 				 0);
 	if (ret)
 		return ret == -EIDRM ? -EINVAL : ret;
+	/* before the new values let anybody go on: his adjustments are to stay
+	 */
+	ret = dipc_sem_peers_clear(&h, num);
+	if (ret) {
+		dipc_sem_hold_abandon(&h);
+		return ret;
+	}
 	if (num >= 0)
 		held_decide(&h, (uint32_t)num, values[0], who);
 	else
@@ -81,7 +97,7 @@ static int set_values(struct dipc_sems *sems, struct sem_set *set,
 			     sem_slot_off(sems->fabric, set) +
 				     offsetof(struct dipc_arena_object, ctime),
 			     &ctime, sizeof(ctime));
-	return hold_conclude(&h, &b);
+	return hold_conclude(&h, &b, false);
 }
 
 int dipc_sem_set(struct dipc_sems *sems, int32_t id,
@@ -106,50 +122,73 @@ int dipc_sem_set(struct dipc_sems *sems, int32_t id,
 	return ret;
 }
 
+/* The semaphores that ADJ changes, to be held: 0 or how many, -errno. */
+static int undo_ops(const struct sem_set *set, const struct dipc_sem_adj *adj,
+		    unsigned nr, struct dipc_arena_sembuf **ops_out)
+{
+	struct dipc_arena_sembuf *ops = calloc(nr ? nr : 1, sizeof(*ops));
+	unsigned i;
+	int k = 0;
+
+	if (!ops)
+		return -ENOMEM;
+	for (i = 0; i < nr; i++) {
+		if (adj[i].num >= set->nr) {
+			free(ops);
+			return -EINVAL;
+		}
+		if (adj[i].adj)
+			ops[k++].num = adj[i].num;
+	}
+	*ops_out = ops;
+	return k;
+}
+
+/* As exit_sem(): it cannot wait, and it cannot fail. */
+static void undo_decide(struct sem_hold *h, const struct dipc_sem_adj *adj,
+			unsigned nr, uint32_t who)
+{
+	unsigned i;
+
+	for (i = 0; i < nr; i++) {
+		int32_t value;
+
+		if (!adj[i].adj) /* or cleared, before the set was held */
+			continue;
+		value = dipc_sem_held(h, adj[i].num)->value + adj[i].adj;
+		value = value < 0 ? 0 : value;
+		value = value > SEM_VALUE_MAX ? SEM_VALUE_MAX : value;
+		held_decide(h, adj[i].num, value, who);
+	}
+}
+
 int dipc_sem_undo(struct dipc_sems *sems, int32_t id, uint32_t pid,
 		  const struct dipc_sem_adj *adj, unsigned nr)
 {
-	struct dipc_arena_sembuf *ops;
+	struct dipc_arena_sembuf *ops = NULL;
 	struct sem_batch b;
 	struct sem_hold h;
 	struct sem_set *set;
-	unsigned i;
 	int ret;
 
 	ret = dipc_sem_set_get(sems, id, &set);
 	if (ret)
 		return ret;
-	ops = calloc(nr ? nr : 1, sizeof(*ops));
-	if (!ops) {
-		ret = -ENOMEM;
-		goto out_put;
-	}
-	for (i = 0; i < nr; i++) {
-		ret = adj[i].num >= set->nr ? -EINVAL : ret;
-		ops[i].num = adj[i].num;
-	}
-	if (ret == 0 && nr)
-		ret = dipc_sem_hold_lock(&h, sems, set, ops, nr, true, 0);
-	if (ret || !nr)
-		goto out_ops;
-	for (i = 0; i < nr; i++) {
-		int32_t value =
-			dipc_sem_held(&h, adj[i].num)->value + adj[i].adj;
-
-		/* as exit_sem(): it cannot wait, and it cannot fail */
-		value = value < 0 ? 0 : value;
-		value = value > SEM_VALUE_MAX ? SEM_VALUE_MAX : value;
-		held_decide(&h, adj[i].num, value, sem_who(sems, pid));
-	}
-	dipc_sem_batch_init(&b, sems->fabric);
-	ret = hold_conclude(&h, &b);
-	if (ret == 0)
+	ret = undo_ops(set, adj, nr, &ops);
+	if (ret == 0) /* that it ended is an operation, too */
 		dipc_sem_note_otime(sems, set);
-out_ops:
-	free(ops);
+	if (ret <= 0)
+		goto out_put;
+	ret = dipc_sem_hold_lock(&h, sems, set, ops, (unsigned)ret, true, 0);
+	if (ret)
+		goto out_put;
+	undo_decide(&h, adj, nr, sem_who(sems, pid));
+	dipc_sem_batch_init(&b, sems->fabric);
+	ret = hold_conclude(&h, &b, true);
 out_put:
+	free(ops);
 	dipc_sem_set_put(sems, set);
-	return ret;
+	return ret == -EIDRM ? -EINVAL : ret;
 }
 
 /* ---- reading ------------------------------------------------------------ */
@@ -272,7 +311,8 @@ static int count_waiters(struct dipc_sems *sems, struct sem_set *set, int num,
 		if (ret || !q)
 			break;
 		ret = dipc_sem_hold_more(&h, q->ops, q->nr);
-		if (ret == 0 && dipc_sem_hold_try(&h, q->ops, q->nr, &at) == 1)
+		if (ret == 0 &&
+		    dipc_sem_hold_try(&h, q->ops, q->nr, q->refused, &at) == 1)
 			count += q->ops[at].num == num &&
 				 (q->ops[at].op == 0) == for_zero;
 	}

@@ -299,7 +299,7 @@ void dipc_sem_hold_abandon(struct sem_hold *h)
 /* ---- trying and deciding ------------------------------------------------ */
 
 int dipc_sem_hold_try(struct sem_hold *h, const struct dipc_arena_sembuf *ops,
-		      unsigned nr, unsigned *blocking_out)
+		      unsigned nr, unsigned refused, unsigned *blocking_out)
 {
 	unsigned i;
 
@@ -317,7 +317,7 @@ int dipc_sem_hold_try(struct sem_hold *h, const struct dipc_arena_sembuf *ops,
 				*blocking_out = i;
 			return ops[i].flags & IPC_NOWAIT ? -EAGAIN : 1;
 		}
-		if (next > SEM_VALUE_MAX)
+		if (next > SEM_VALUE_MAX || i == refused)
 			return -ERANGE;
 		held->next = next;
 	}
@@ -425,7 +425,8 @@ void dipc_sem_hold_redo(struct sem_hold *h, struct sem_batch *b,
 	struct dipc_arena_redo head = {
 		.waiter = q->off,
 		.pending = dipc_waiter_state(DIPC_WAITER_PENDING, q->seq, 0),
-		.done = dipc_waiter_state(DIPC_WAITER_DONE, q->seq, result),
+		.done = dipc_waiter_state(DIPC_WAITER_DONE, q->seq,
+					  sem_told(h, result)),
 	};
 	struct redo_writer rw;
 	unsigned i;

@@ -6,6 +6,8 @@
  *   sem_hold.c	holding a set: lock, freeze, try, commit
  *   sem_queue.c	its waiters: read, complete, link, unlink
  *   sem_ctl.c	semctl, undo
+ *   sem_undo.c	the adjustments of this node's processes
+ *   sem_peers.c	what nodes tell each other
  *   sem_recover.c	removal, and what a dead holder or sleeper left
  * docs/design/sem.md has the protocol and its invariants.
  */
@@ -31,6 +33,11 @@ struct dipc_sems {
 	struct dipc_waiters *ws;    /* borrowed; NULL in the referee */
 	struct sem_set *sets;       /* hash by slot; owned */
 	uint32_t seq;               /* of the last stamp */
+	uint64_t nr_forgets;        /* slots are to be READ again; guards a READ
+				       that is under way */
+	struct dipc_list undoers;   /* struct dipc_sem_undoer, borrowed */
+	struct dipc_list undo_ops;  /* struct sem_undo_op, borrowed */
+	unsigned nr_undo_sets;      /* of all undoers */
 };
 
 /* A semaphore that the running hold keeps stable; see struct sem_hold. */
@@ -62,9 +69,10 @@ struct sem_set {
 	unsigned nr_users;
 	bool is_cached;               /* in sems->sets */
 	bool is_gone;                 /* removed, or of an earlier generation */
+	bool is_undoer;               /* our bit in `undoers` is set */
 	uint64_t trusted_until;       /* mono ns, of `obj` */
 	struct dipc_arena_object obj; /* as READ last */
-	int64_t otime;                /* last written by us */
+	int64_t otime;                /* as last seen there, or written */
 	uint64_t likely_first;        /* a waiter's record: worth a guess */
 	struct sem_held *held;        /* owned, nr; guarded by the object's
 					 lock, as is all of it */
@@ -80,6 +88,8 @@ int dipc_sem_set_make(const struct dipc_arena_object *obj,
 void dipc_sem_set_put(struct dipc_sems *sems, struct sem_set *set);
 void dipc_sem_set_trust(struct sem_set *set,
 			const struct dipc_arena_object *obj, uint64_t when);
+struct sem_set *dipc_sem_set_find(struct dipc_sems *sems, int32_t id);
+/* An operation was done now: `otime` says so when this returns. Fiber. */
 void dipc_sem_note_otime(struct dipc_sems *sems, struct sem_set *set);
 
 /* ---- words -------------------------------------------------------------- */
@@ -161,6 +171,7 @@ struct sem_queued {
 	bool is_gone;
 	bool is_complex; /* several operations, or a wait for zero */
 	bool is_alter;
+	unsigned refused; /* operation that is -ERANGE; nr: none */
 	unsigned nr;
 	struct dipc_arena_sembuf ops[];
 };
@@ -178,6 +189,7 @@ struct sem_hold {
 	unsigned mark;
 	bool is_covered; /* uncommitted values are in a valid redo */
 	bool is_queue_changed;
+	bool has_woken; /* somebody's operations were done */
 	/* for the locking chain */
 	const struct dipc_arena_sembuf *ops; /* borrowed; NULL: all words */
 	unsigned nr_ops;
@@ -218,10 +230,11 @@ void dipc_sem_hold_add(struct sem_hold *h, uint32_t num, uint64_t word);
 int dipc_sem_hold_freeze(struct sem_hold *h);
 /*
  * perform_atomic_semop() of Linux: 0 possible (in ->next), 1 would block,
- * -EAGAIN, -ERANGE. BLOCKING_OUT (may be NULL): the operation at fault.
+ * -EAGAIN, -ERANGE: also at operation REFUSED, for its adjustment (NR: none).
+ * BLOCKING_OUT (may be NULL): the operation at fault.
  */
 int dipc_sem_hold_try(struct sem_hold *h, const struct dipc_arena_sembuf *ops,
-		      unsigned nr, unsigned *blocking_out);
+		      unsigned nr, unsigned refused, unsigned *blocking_out);
 /* Decide what was tried, for WHO. */
 void dipc_sem_hold_apply(struct sem_hold *h,
 			 const struct dipc_arena_sembuf *ops, unsigned nr,
@@ -240,6 +253,52 @@ int dipc_sem_hold_finish(struct sem_hold *h, struct sem_batch *b,
 /* After an error: forget; what is left in the arena is recovery's. */
 void dipc_sem_hold_abandon(struct sem_hold *h);
 
+/* ---- SEM_UNDO: sem_undo.c ----------------------------------------------- */
+
+#define SEM_EPOCH_MASK 0x7fffffffu
+#define SEM_UNDO_FEW   8u
+
+/* A call with SEM_UNDO, from before it can be done until it is noted. */
+struct sem_undo_op {
+	struct dipc_list entry; /* sems->undo_ops */
+	struct dipc_sem_undoer *undoer;
+	int32_t id;
+	const struct dipc_arena_sembuf *ops; /* borrowed */
+	unsigned nr;
+	bool is_prepared;
+	uint32_t *cleared; /* for each: the epoch of the last clearing */
+	uint32_t few[SEM_UNDO_FEW];
+};
+
+/*
+ * OP has undoer, ops and nr. Room for what it may add, and this node's bit in
+ * `undoers`. Fiber. 0 (then end it), -ENOMEM, -ENOLINK.
+ */
+int dipc_sem_undo_begin(struct sem_undo_op *op, struct dipc_sems *sems,
+			struct sem_set *set);
+void dipc_sem_undo_end(struct sem_undo_op *op);
+/* The first operation whose adjustment would leave the range; nr: none. */
+unsigned dipc_sem_undo_refused(const struct sem_undo_op *op);
+/* A lone CAS for it is posted now. */
+void dipc_sem_undo_posting(struct sem_undo_op *op);
+/* It was done: by that CAS, or under the lock in EPOCH. */
+void dipc_sem_undo_note(struct sem_undo_op *op, bool is_lone, uint32_t epoch);
+/* SETVAL of NUM (-1: SETALL) began EPOCH: forget, on this node. */
+void dipc_sem_undo_clear(struct dipc_sems *sems, int32_t id, int num,
+			 uint32_t epoch);
+/* ID was removed. */
+void dipc_sem_undo_drop(struct dipc_sems *sems, int32_t id);
+
+/* ---- peers: sem_peers.c ------------------------------------------------- */
+
+/* Set this node's bit in the word at OFF, last seen as GUESS. 0, -ENOLINK. */
+int dipc_sem_mask_set(struct dipc_sems *sems, uint64_t off, uint64_t guess);
+/*
+ * With the set held, and NUM's word (-1: all) stable: a new undo epoch, and
+ * adjustments cleared on all nodes. Fiber. 0, -ENOLINK.
+ */
+int dipc_sem_peers_clear(struct sem_hold *h, int num);
+
 /* ---- waiters ------------------------------------------------------------ */
 
 /* Complete, in order, every waiter that has become possible. 0, -ENOLINK. */
@@ -247,6 +306,16 @@ int dipc_sem_queue_wake(struct sem_hold *h);
 /* Entry I in Q_OUT, NULL behind the last. 0, -ENOLINK; -ENOMEM, -EPROTO. */
 int dipc_sem_queue_at(struct sem_hold *h, unsigned i,
 		      struct sem_queued **q_out);
+/*
+ * What a waiter's record says of RESULT: of success, the undo epoch in which it
+ * was done, so that its node knows which clearings came after it.
+ */
+static inline int32_t sem_told(const struct sem_hold *h, int32_t result)
+{
+	return result ? result
+		      : (int32_t)(h->obj.sem.undo_epoch & SEM_EPOCH_MASK);
+}
+
 /* End Q with RESULT; with RESULT 0 its operations were tried last. */
 int dipc_sem_queue_complete(struct sem_hold *h, struct sem_queued *q,
 			    int32_t result);
@@ -272,7 +341,7 @@ void dipc_sem_sleeper_put(struct sem_sleeper *s);
 /* Append: write the records, link them at the end. H's words will wait. */
 void dipc_sem_sleeper_link(struct sem_hold *h, struct sem_sleeper *s,
 			   const struct dipc_arena_sembuf *ops, unsigned nr,
-			   uint32_t pid, struct sem_batch *b);
+			   unsigned refused, uint32_t pid, struct sem_batch *b);
 /* A cancelled record out of the list. 0 or -ENOLINK. */
 int dipc_sem_sleeper_withdraw(struct dipc_sems *sems, struct sem_set *set,
 			      struct sem_sleeper *s,

@@ -116,6 +116,7 @@ static int queued_read(struct sem_hold *h, uint64_t off,
 	q->index = buf.rec.index;
 	q->who = dipc_who(buf.rec.node, buf.rec.pid);
 	q->nr = buf.rec.nr_ops;
+	q->refused = buf.rec.flags ? buf.rec.flags - 1 : q->nr;
 	ret = queued_read_ops(h, q, &buf.rec);
 	if (ret) {
 		free(q);
@@ -270,7 +271,8 @@ int dipc_sem_queue_complete(struct sem_hold *h, struct sem_queued *q,
 			    int32_t result)
 {
 	uint64_t pending = dipc_waiter_state(DIPC_WAITER_PENDING, q->seq, 0);
-	uint64_t done = dipc_waiter_state(DIPC_WAITER_DONE, q->seq, result);
+	uint64_t done = dipc_waiter_state(DIPC_WAITER_DONE, q->seq,
+					  sem_told(h, result));
 	const uint64_t *old;
 	struct sem_batch b;
 	bool is_won;
@@ -292,6 +294,7 @@ int dipc_sem_queue_complete(struct sem_hold *h, struct sem_queued *q,
 	if (result == 0) {
 		dipc_sem_hold_apply(h, q->ops, q->nr, q->who);
 		h->is_covered = true;
+		h->has_woken = true;
 	}
 	h->set->likely_first = q->off;
 	dipc_fabric_wake(h->sems->fabric, q->node, q->index);
@@ -321,7 +324,7 @@ static int queue_advance(struct sem_hold *h, struct sem_queued *q)
 	ret = dipc_sem_hold_more(h, q->ops, q->nr);
 	if (ret)
 		return ret;
-	result = dipc_sem_hold_try(h, q->ops, q->nr, NULL);
+	result = dipc_sem_hold_try(h, q->ops, q->nr, q->refused, NULL);
 	if (result > 0)
 		return 0;
 	ret = dipc_sem_queue_complete(h, q, result);
@@ -440,7 +443,8 @@ void dipc_sem_sleeper_put(struct sem_sleeper *s)
 /* Record I of the sleeper, with its share of the operations. */
 static void sleeper_write(struct sem_hold *h, const struct sem_sleeper *s,
 			  unsigned i, const struct dipc_arena_sembuf *ops,
-			  unsigned nr, uint32_t pid, struct sem_batch *b)
+			  unsigned nr, unsigned refused, uint32_t pid,
+			  struct sem_batch *b)
 {
 	unsigned first = i * DIPC_WAITER_OPS;
 	unsigned part = nr - first;
@@ -455,6 +459,7 @@ static void sleeper_write(struct sem_hold *h, const struct sem_sleeper *s,
 	rec.index = (uint16_t)s->w[i].index;
 	rec.pid = pid;
 	rec.nr_ops = nr;
+	rec.flags = refused < nr ? refused + 1 : 0;
 	rec.more_ops = i + 1 < s->nr ? s->w[i + 1].off : 0;
 	if (i == 0) {
 		rec.prev = h->obj.sem.last;
@@ -468,7 +473,7 @@ static void sleeper_write(struct sem_hold *h, const struct sem_sleeper *s,
 
 void dipc_sem_sleeper_link(struct sem_hold *h, struct sem_sleeper *s,
 			   const struct dipc_arena_sembuf *ops, unsigned nr,
-			   uint32_t pid, struct sem_batch *b)
+			   unsigned refused, uint32_t pid, struct sem_batch *b)
 {
 	struct dipc_arena_sem *sem = &h->obj.sem;
 	uint64_t off = s->w[0].off;
@@ -476,7 +481,7 @@ void dipc_sem_sleeper_link(struct sem_hold *h, struct sem_sleeper *s,
 
 	s->is_linked = true;
 	for (i = s->nr; i-- > 0;)
-		sleeper_write(h, s, i, ops, nr, pid, b);
+		sleeper_write(h, s, i, ops, nr, refused, pid, b);
 	/* the words, frozen until then, get the waiters bit as we finish */
 	for (i = 0; i < nr; i++)
 		dipc_sem_held(h, ops[i].num)->is_joined = true;

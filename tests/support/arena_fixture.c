@@ -98,10 +98,13 @@ static void object_format(struct arena_fixture *fx, uint32_t slot,
 
 static void on_request(void *arg, struct dipc_incoming *in)
 {
+	struct fixture_node *node = arg;
 	struct dipc_answer answer = {0};
 
-	(void)arg;
-	dipc_incoming_answer(in, &answer);
+	if (node->sems)
+		dipc_sems_request(node->sems, in);
+	else
+		dipc_incoming_answer(in, &answer);
 }
 
 static void on_wake(void *arg, uint32_t waiter)

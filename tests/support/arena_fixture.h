@@ -6,6 +6,7 @@
 #ifndef DIPC_TESTS_ARENA_FIXTURE_H
 #define DIPC_TESTS_ARENA_FIXTURE_H
 
+#include "runtime/protocol/sem.h"
 #include "runtime/protocol/waiter.h"
 
 #define FIXTURE_NODES 4u
@@ -21,6 +22,7 @@ struct fixture_object {
 struct fixture_node {
 	struct dipc_fabric *fabric; /* owned */
 	struct dipc_waiters *ws;    /* owned */
+	struct dipc_sems *sems;     /* the test's; NULL: answers all with 0 */
 	bool is_deaf;               /* loses every wake-up */
 	unsigned nr_wakes;
 };

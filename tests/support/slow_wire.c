@@ -36,6 +36,8 @@ static struct {
 	unsigned seed;
 	struct dipc_transport *cut; /* NULL: none */
 	uint64_t left, missed;
+	struct dipc_transport *stalled; /* NULL: none */
+	struct dipc_list done;          /* chains that it is not told of */
 } wire;
 
 int __wrap_dipc_conn_post(struct dipc_conn *conn, const struct dipc_wr *wr,
@@ -85,6 +87,12 @@ static bool wire_carries(struct job *job)
 	return true;
 }
 
+static void job_finish(struct job *job)
+{
+	job->op->done(job->op, job->status);
+	free(job);
+}
+
 static void wire_step(void)
 {
 	struct job *job = job_pick();
@@ -99,8 +107,10 @@ static void wire_step(void)
 		return;
 	dipc_list_del(&job->node);
 	wire.nr_jobs--;
-	job->op->done(job->op, job->status);
-	free(job);
+	if (job->conn->transport == wire.stalled)
+		dipc_list_add_tail(&wire.done, &job->node);
+	else
+		job_finish(job);
 }
 
 static unsigned wire_poll(struct dipc_poller *poller)
@@ -124,6 +134,7 @@ void slow_wire_start(struct dipc_loop *loop, unsigned seed)
 {
 	memset(&wire, 0, sizeof(wire));
 	dipc_list_init(&wire.jobs);
+	dipc_list_init(&wire.done);
 	wire.loop = loop;
 	wire.seed = seed;
 	wire.poller.poll = wire_poll;
@@ -135,6 +146,7 @@ void slow_wire_stop(void)
 {
 	if (!wire.loop)
 		return;
+	slow_wire_stall(NULL);
 	while (wire.nr_jobs)
 		wire_step();
 	dipc_loop_del_poller(wire.loop, &wire.poller);
@@ -151,6 +163,15 @@ void slow_wire_cut(struct dipc_transport *t, uint64_t nr)
 	wire.cut = nr == UINT64_MAX ? NULL : t;
 	wire.left = nr;
 	wire.missed = 0;
+}
+
+void slow_wire_stall(struct dipc_transport *t)
+{
+	struct dipc_list *pos;
+
+	wire.stalled = t;
+	while ((pos = dipc_list_pop(&wire.done)))
+		job_finish(dipc_container_of(pos, struct job, node));
 }
 
 uint64_t slow_wire_missed(void)

@@ -21,6 +21,8 @@ void slow_wire_stop(void);
 void slow_wire_drop(void);
 /* T's next NR requests are the last ever; UINT64_MAX: mended. */
 void slow_wire_cut(struct dipc_transport *t, uint64_t nr);
+/* From now on T's chains are carried out, but it is not told; NULL: it is. */
+void slow_wire_stall(struct dipc_transport *t);
 /* How many requests were asked for after the cut: 0 means none was missed. */
 uint64_t slow_wire_missed(void);
 
