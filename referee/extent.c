@@ -17,6 +17,8 @@ struct dipc_extents {
 	uint64_t unit;
 	uint64_t nr;  /* units */
 	uint64_t low; /* no unit below is free */
+	/* no SKIP_NEED units in a row are, that begin below */
+	uint64_t skip, skip_need;
 	uint64_t nr_free;
 };
 
@@ -115,7 +117,12 @@ uint64_t dipc_extents_take(struct dipc_extents *x, uint64_t len)
 	if (!need || need > x->nr_free)
 		return 0;
 	x->low = find(x, x->low, x->nr, false);
-	at = find_room(x, x->low, x->nr, need);
+	at = x->low;
+	if (need >= x->skip_need && x->skip > at)
+		at = x->skip;
+	at = find_room(x, at, x->nr, need);
+	x->skip_need = need;
+	x->skip = at;
 	if (at == x->nr)
 		return 0;
 	mark(x, at, need, true);
@@ -130,6 +137,9 @@ void dipc_extents_give(struct dipc_extents *x, uint64_t off, uint64_t len)
 	mark(x, at, nr, false);
 	if (at < x->low)
 		x->low = at;
+	/* a run that was too short may now go on through here */
+	if (at < x->skip + x->skip_need)
+		x->skip = at < x->skip_need ? 0 : at - x->skip_need;
 	x->nr_free += nr;
 }
 
