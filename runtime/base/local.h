@@ -112,8 +112,9 @@ enum dipc_local_call {
 	/* docs/design/futex.md */
 	DIPC_CALL_FUTEX_REGISTER = 40, /* futex; answer: a ticket */
 	/*
-	 * futex_wait: 0 woken, the ticket is used up; -ETIMEDOUT or -EINTR: it
-	 * is as before. -ENOENT: no such ticket of this connection.
+	 * futex_wait: 0 woken, -ETIMEDOUT, -EINTR. The ticket is used up,
+	 * but for a timeout with `keeps_ticket`. -ENOENT: no such ticket of
+	 * this connection.
 	 */
 	DIPC_CALL_FUTEX_SLEEP,
 	DIPC_CALL_FUTEX_WITHDRAW, /* futex_wait; 1: it had been woken */
@@ -167,6 +168,7 @@ union dipc_call_args {
 	struct {
 		uint64_t ticket;
 		uint64_t timeout_ns; /* or DIPC_TIMEOUT_NONE */
+		uint32_t keeps_ticket;
 	} futex_wait;
 	struct {
 		uint64_t owner;

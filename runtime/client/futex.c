@@ -54,15 +54,12 @@ static int64_t futex_call(struct dipc_slot_call *call)
 	return use > 0 ? dipc_slot_run(call) : -ENOLINK;
 }
 
-static int64_t ticket_call(enum dipc_local_call what, uint64_t ticket,
-			   uint64_t timeout_ns)
+static bool ticket_withdraw(uint64_t ticket)
 {
-	struct dipc_slot_call call = {.call = what};
+	struct dipc_slot_call call = {.call = DIPC_CALL_FUTEX_WITHDRAW};
 
 	call.args.futex_wait.ticket = ticket;
-	call.args.futex_wait.timeout_ns = timeout_ns;
-	call.is_interruptible = what == DIPC_CALL_FUTEX_SLEEP;
-	return futex_call(&call);
+	return futex_call(&call) > 0;
 }
 
 static void nap(void)
@@ -94,21 +91,26 @@ static uint64_t time_left(clockid_t clock, const struct timespec *deadline)
 	return (uint64_t)(s * SECOND_NS + ns);
 }
 
-/* Until woken, whatever parts the time is slept in. */
+/* Until woken, whatever parts the time is slept in; the ticket is used up. */
 static int64_t ticket_sleep(uint64_t ticket, clockid_t clock,
-			    const struct timespec *deadline)
+			    const struct timespec *deadline, uint32_t handlers)
 {
+	struct dipc_slot_call call = {.call = DIPC_CALL_FUTEX_SLEEP,
+				      .is_interruptible = true,
+				      .handlers = handlers};
+	bool is_part;
 	int64_t ret;
 
 	do {
 		uint64_t left = time_left(clock, deadline);
 
-		if (left == 0)
-			return -ETIMEDOUT;
-		if (deadline && clock != CLOCK_MONOTONIC && left > RELOOK_NS)
-			left = RELOOK_NS;
-		ret = ticket_call(DIPC_CALL_FUTEX_SLEEP, ticket, left);
-	} while (ret == -ETIMEDOUT);
+		is_part = deadline && clock != CLOCK_MONOTONIC &&
+			  left > RELOOK_NS;
+		call.args.futex_wait.ticket = ticket;
+		call.args.futex_wait.timeout_ns = is_part ? RELOOK_NS : left;
+		call.args.futex_wait.keeps_ticket = is_part;
+		ret = futex_call(&call);
+	} while (ret == -ETIMEDOUT && is_part);
 	return ret;
 }
 
@@ -116,7 +118,9 @@ int dipc_futex_wait_bitset(_Atomic uint32_t *word, uint32_t expected,
 			   clockid_t clock, const struct timespec *deadline,
 			   uint32_t bitset)
 {
-	struct dipc_slot_call call = {.call = DIPC_CALL_FUTEX_REGISTER};
+	struct dipc_slot_call call = {.call = DIPC_CALL_FUTEX_REGISTER,
+				      .is_interruptible = true,
+				      .handlers = dipc_handlers_run()};
 	int64_t ticket, ret;
 
 	if (deadline && (deadline->tv_sec < 0 || deadline->tv_nsec < 0 ||
@@ -131,6 +135,8 @@ int dipc_futex_wait_bitset(_Atomic uint32_t *word, uint32_t expected,
 		return -EAGAIN;
 	call.args.futex.bitset = bitset;
 	ticket = futex_call(&call);
+	if (ticket == -EINTR)
+		return -EINTR;
 	if (ticket < 0) {
 		/*
 		 * The segment's home or dipcd is gone, or short of memory: let
@@ -140,14 +146,10 @@ int dipc_futex_wait_bitset(_Atomic uint32_t *word, uint32_t expected,
 		return 0;
 	}
 	if (atomic_load_explicit(word, memory_order_seq_cst) != expected)
-		ret = -EAGAIN;
-	else
-		ret = ticket_sleep((uint64_t)ticket, clock, deadline);
-	if (ret != -EAGAIN && ret != -ETIMEDOUT && ret != -EINTR)
-		return 0; /* woken, or the ticket went with its connection */
-	if (ticket_call(DIPC_CALL_FUTEX_WITHDRAW, (uint64_t)ticket, 0) > 0)
-		return 0;
-	return (int)ret;
+		return ticket_withdraw((uint64_t)ticket) ? 0 : -EAGAIN;
+	ret = ticket_sleep((uint64_t)ticket, clock, deadline, call.handlers);
+	/* otherwise woken, or the ticket went with its connection */
+	return ret == -ETIMEDOUT || ret == -EINTR ? (int)ret : 0;
 }
 
 int dipc_futex_wait(_Atomic uint32_t *word, uint32_t expected, clockid_t clock,

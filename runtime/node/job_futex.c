@@ -115,7 +115,8 @@ static int64_t futex_register(struct dipc_job *job)
 	ticket = wait->ticket;
 	dipc_list_add_tail(&client->futex_waits, &wait->user);
 	client->nr_futex_waits++;
-	if (client->is_closed) {
+	/* a handler may jump away and leave it queued */
+	if (client->is_closed || job->cancel.is_set) {
 		wait_end(client, wait);
 		return -EINTR;
 	}
@@ -143,9 +144,10 @@ static int64_t futex_sleep(struct dipc_job *job)
 		return -EBUSY; /* not what our library does */
 	ret = dipc_futex_sleep(job->node->futexes, wait, job_deadline(job),
 			       &job->cancel);
-	if (ret == 0 || client->is_closed)
-		wait_end(client, wait);
-	return ret;
+	if (ret == -ETIMEDOUT && job->args.futex_wait.keeps_ticket &&
+	    !client->is_closed)
+		return ret;
+	return wait_end(client, wait) ? 0 : ret;
 }
 
 static int64_t futex_withdraw(struct dipc_job *job)
