@@ -91,6 +91,8 @@ struct actor *blocks(struct actor *a);
 
 /* Waits for the end of what was begun and prints its line; "does not end" after 2 s. */
 long finish(struct actor *a);
+/* The same for what takes long: 12 s. */
+long finish_work(struct actor *a);
 /* Has what was begun ended (within MS)? It is not printed: finish(a) does. */
 bool has_ended(struct actor *a, int ms);
 /* Has A no call under way? */

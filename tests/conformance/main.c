@@ -28,6 +28,8 @@
 	X(msg_perm)                                                            \
 	X(msg_child)                                                           \
 	X(random)                                                              \
+	X(storm)                                                               \
+	X(raw)                                                                 \
 	X(shm_get)                                                             \
 	X(shm_attach)                                                          \
 	X(shm_ctl)                                                             \

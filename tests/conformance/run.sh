@@ -44,9 +44,19 @@ spawn() {
 	echo "$DIPC run --dir $WORK/$1 --node $node --all-keys --"
 }
 
+# daemons PLACE: what has to rest before a sleeper counts as one.
+daemons() {
+	[ "$1" = kernel ] && return
+	for file in "$WORK/$1"/*.pid; do
+		pid=$(cat "$file")
+		echo "$pid $(cat "/proc/$pid/task"/*/children)"
+	done
+}
+
 # run_at PLACE CASE SLOT: all places at once, most of a case is waiting.
 run_at() {
 	CONFORMANCE_KEYS=$(keys "$3") CONFORMANCE_SPAWN=$(spawn "$1") \
+		CONFORMANCE_DAEMONS=$(daemons "$1" | tr '\n' ' ') \
 		timeout -k 5 $((50 * DIPC_TEST_SLOW)) "$PROGRAM" "$2" \
 		>"$WORK/$2.$1" 2>&1
 	status=$?

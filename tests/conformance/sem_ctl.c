@@ -64,7 +64,18 @@ static void ipc_set(void)
 
 static void commands(void)
 {
-	static const int bad[] = {-1, 4, 5, 6, 7, 8, 9, 10, 21, 1000};
+	static const int bad[] = {-1,
+				  4,
+				  5,
+				  6,
+				  7,
+				  8,
+				  9,
+				  10,
+				  21,
+				  1000,
+				  0x100 | IPC_STAT,
+				  0x100 | IPC_RMID};
 	int set = three_and_set(1);
 
 	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {

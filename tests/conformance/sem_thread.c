@@ -74,9 +74,9 @@ static void three_processes(void)
 	act(starts(A), op_take_and_give, &work, sizeof(work), NULL, "threads");
 	act(starts(B), op_take_and_give, &work, sizeof(work), NULL, "threads");
 	act(starts(C), op_take_and_give, &work, sizeof(work), NULL, "threads");
-	finish(A);
-	finish(B);
-	finish(C);
+	finish_work(A);
+	finish_work(B);
+	finish_work(C);
 	a_getall(A, set, 2);
 }
 
