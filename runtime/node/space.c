@@ -6,7 +6,6 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "runtime/base/log.h"
@@ -58,9 +57,8 @@ void dipc_space_set_dead(struct dipc_space *space)
 	spaces_want_reap(space->spaces);
 }
 
-/* As Linux counts: each mapping is one, pieces and copies too. */
-static void map_count(struct dipc_space *space, const struct attach *attach,
-		      int delta)
+void dipc_map_count(struct dipc_space *space, const struct attach *attach,
+		    int delta)
 {
 	struct dipc_spaces *spaces = space->spaces;
 
@@ -73,7 +71,7 @@ static void map_free(struct map *map)
 {
 	struct attach *attach = map->attach;
 
-	map_count(map->space, attach, -1);
+	dipc_map_count(map->space, attach, -1);
 	dipc_list_del(&map->in_space);
 	dipc_list_del(&map->in_pager);
 	free(map);
@@ -83,22 +81,13 @@ static void map_free(struct map *map)
 	free(attach);
 }
 
-static void space_forget_end(struct dipc_space *space)
-{
-	if (space->end.fd < 0)
-		return;
-	dipc_loop_unwatch(space->spaces->loop, &space->end);
-	close(space->end.fd);
-	space->end.fd = -1;
-}
-
 static void space_free(struct dipc_space *space)
 {
 	struct dipc_spaces *spaces = space->spaces;
 
 	if (spaces->events->gone)
 		spaces->events->gone(spaces->arg, space);
-	space_forget_end(space);
+	dipc_space_forget_end(space);
 	dipc_loop_unwatch(spaces->loop, &space->watch);
 	if (spaces->events->unkeep)
 		spaces->events->unkeep(spaces->arg, DIPC_KEEP_FAULTS,
@@ -184,7 +173,7 @@ static void space_split(struct dipc_space *space, uint64_t addr)
 	if (!dipc_map_clone(map, addr, map->first + head, map->nr - head))
 		return;
 	map->nr = head;
-	map_count(space, map->attach, 1);
+	dipc_map_count(space, map->attach, 1);
 }
 
 /* ---- events ------------------------------------------------------------- */
@@ -219,7 +208,7 @@ static void on_remap(struct dipc_space *space, uint64_t from, uint64_t to,
 				     map->nr - from);
 		if (!map)
 			return;
-		map_count(space, map->attach, 1);
+		dipc_map_count(space, map->attach, 1);
 		(void)dipc_uffd_pager_protect_new(map->pager, map);
 		return;
 	}
@@ -231,53 +220,9 @@ static void on_remap(struct dipc_space *space, uint64_t from, uint64_t to,
 			continue;
 		map->addr += to - from;
 		/* a new mapping, then the old one goes */
-		map_count(space, map->attach, 1);
-		map_count(space, map->attach, -1);
+		dipc_map_count(space, map->attach, 1);
+		dipc_map_count(space, map->attach, -1);
 	}
-}
-
-/* ---- names -------------------------------------------------------------- */
-
-static int space_protect_name(struct dipc_space *space)
-{
-	return dipc_uffd_protect(space->watch.fd, space->name_page,
-				 DIPC_PAGE_SIZE);
-}
-
-static void space_ended(struct dipc_watch *watch, uint32_t events)
-{
-	struct dipc_space *space =
-		dipc_container_of(watch, struct dipc_space, end);
-
-	(void)events;
-	space_forget_end(space);
-	if (dipc_uffd_probe(space->watch.fd) == -ESRCH)
-		dipc_space_set_dead(space);
-}
-
-/*
- * The child of a fork wrote its page: TID, its only thread's, is its pid. Its
- * end is watched from now on; if that is not possible, or it has come already,
- * the sweep once a second finds it.
- */
-static void on_name(struct dipc_space *space, uint32_t tid)
-{
-	if (space->pid == 0) {
-		space->pid = tid;
-		space->end.fd = (int)syscall(SYS_pidfd_open, (pid_t)tid, 0);
-		space->end.fn = space_ended;
-		if (space->end.fd >= 0 &&
-		    dipc_loop_watch(space->spaces->loop, &space->end,
-				    EPOLLIN)) {
-			close(space->end.fd);
-			space->end.fd = -1;
-		}
-	}
-	space->is_named = true;
-	if (dipc_uffd_unprotect(space->watch.fd, space->name_page,
-				DIPC_PAGE_SIZE))
-		dipc_uffd_wake(space->watch.fd, space->name_page,
-			       DIPC_PAGE_SIZE);
 }
 
 /*
@@ -303,7 +248,7 @@ static void on_fault(struct dipc_space *space, uint64_t addr, uint64_t flags,
 
 	addr &= ~PAGE_MASK;
 	if (addr == space->name_page) {
-		on_name(space, tid);
+		dipc_space_on_name(space, tid);
 		return;
 	}
 	map = space_find(space, addr);
@@ -321,8 +266,6 @@ static void on_fault(struct dipc_space *space, uint64_t addr, uint64_t flags,
 		dipc_uffd_wake(space->watch.fd, addr, DIPC_PAGE_SIZE);
 }
 
-static void on_event_fork(struct dipc_space *parent, int uffd);
-
 void dipc_space_event(struct dipc_space *space, const struct uffd_msg *msg)
 {
 	if (msg->event == UFFD_EVENT_PAGEFAULT) {
@@ -334,7 +277,7 @@ void dipc_space_event(struct dipc_space *space, const struct uffd_msg *msg)
 	space->spaces->counters.nr_events++;
 	switch (msg->event) {
 	case UFFD_EVENT_FORK:
-		on_event_fork(space, (int)msg->arg.fork.ufd);
+		dipc_space_on_fork(space, (int)msg->arg.fork.ufd);
 		break;
 	case UFFD_EVENT_REMAP:
 		on_remap(space, msg->arg.remap.from, msg->arg.remap.to,
@@ -405,8 +348,8 @@ static void space_readable(struct dipc_watch *watch, uint32_t events)
 /* ---- spaces ------------------------------------------------------------- */
 
 /* Owns UFFD from here on, which is ready for events. */
-static int space_new(struct dipc_spaces *spaces, int uffd, uint32_t pid,
-		     bool can_poison, struct dipc_space **space_out)
+int dipc_space_new(struct dipc_spaces *spaces, int uffd, uint32_t pid,
+		   bool can_poison, struct dipc_space **space_out)
 {
 	struct dipc_space *space = calloc(1, sizeof(*space));
 	int flags = fcntl(uffd, F_GETFL);
@@ -465,7 +408,7 @@ int dipc_space_create(struct dipc_spaces *spaces, int uffd, uint32_t pid,
 		close(uffd);
 		return ret == -ENOTTY ? -EINVAL : ret;
 	}
-	ret = space_new(spaces, uffd, pid, can_poison, &space);
+	ret = dipc_space_new(spaces, uffd, pid, can_poison, &space);
 	if (ret)
 		return ret;
 	if (name_page) {
@@ -473,7 +416,7 @@ int dipc_space_create(struct dipc_spaces *spaces, int uffd, uint32_t pid,
 						 DIPC_PAGE_SIZE);
 		space->name_page = name_page;
 		if (ret == 0)
-			ret = space_protect_name(space);
+			ret = dipc_space_protect_name(space);
 	}
 	if (ret) {
 		space_free(space);
@@ -486,86 +429,6 @@ int dipc_space_create(struct dipc_spaces *spaces, int uffd, uint32_t pid,
 uint32_t dipc_space_pid(const struct dipc_space *space)
 {
 	return space->pid;
-}
-
-/* ---- fork --------------------------------------------------------------- */
-
-/* A child's attachment like PARENT's, made at its first piece. */
-static struct attach *attach_copy(struct attach *parent)
-{
-	struct attach *copy = parent->copy;
-
-	if (copy)
-		return copy;
-	copy = calloc(1, sizeof(*copy));
-	if (!copy)
-		return NULL;
-	copy->seg = parent->seg;
-	copy->is_readonly = parent->is_readonly;
-	dipc_segment_get(copy->seg);
-	parent->copy = copy;
-	return copy;
-}
-
-/*
- * Has CHILD what MAP is in its parent? Not after MADV_DONTFORK, and of that no
- * event tells. To register it again changes nothing, but fails where nothing
- * is.
- */
-static bool fork_has_map(struct dipc_space *child, const struct map *map)
-{
-	return dipc_uffd_register(child->watch.fd, map->addr,
-				  map->nr * DIPC_PAGE_SIZE,
-				  !map->attach->is_readonly) != -EINVAL;
-}
-
-static int fork_copy_maps(struct dipc_space *child, struct dipc_space *parent)
-{
-	struct dipc_list *pos;
-	struct attach *attach;
-	struct map *copy;
-
-	dipc_list_for_each (pos, &parent->maps) {
-		struct map *map = dipc_container_of(pos, struct map, in_space);
-
-		if (map->is_gone || !fork_has_map(child, map))
-			continue;
-		attach = attach_copy(map->attach);
-		copy = attach ? dipc_map_new(child, attach, map->pager) : NULL;
-		if (!copy)
-			return -ENOMEM;
-		copy->addr = map->addr;
-		copy->first = map->first;
-		copy->nr = map->nr;
-		map_count(parent, attach, 1); /* the parent did it */
-	}
-	return 0;
-}
-
-static void on_event_fork(struct dipc_space *parent, int uffd)
-{
-	struct dipc_space *child;
-	struct dipc_list *pos;
-	int ret;
-
-	ret = space_new(parent->spaces, uffd, 0, parent->can_poison, &child);
-	if (ret == 0) {
-		child->name_page = parent->name_page;
-		if (parent->is_named && space_protect_name(child))
-			child->name_page = 0; /* it stays without a name */
-		ret = fork_copy_maps(child, parent);
-	}
-	dipc_list_for_each (pos, &parent->maps) {
-		struct map *map = dipc_container_of(pos, struct map, in_space);
-
-		map->attach->copy = NULL;
-		/* a child that we cannot follow would read zeros */
-		if (ret)
-			map->pager->base.ops->kill(&map->pager->base);
-	}
-	if (ret)
-		dipc_error("cannot follow a fork of process %u: error %d",
-			   parent->pid, -ret);
 }
 
 /* ---- attaching ---------------------------------------------------------- */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Shared by space.c, space_map.c and pager_uffd.c only.
+ * Shared by space*.c and pager_uffd.c only.
  *
  * Lists under iteration. An ioctl that meets a waiting event reads it and goes
  * on; so a list of mappings may change while it is being walked. Entries are
@@ -84,6 +84,22 @@ void dipc_space_event(struct dipc_space *space, const struct uffd_msg *msg);
 void dipc_space_set_dead(struct dipc_space *space);
 void dipc_map_set_gone(struct map *map);
 void dipc_spaces_put(struct dipc_spaces *spaces);
+
+/* Owns UFFD from here on, which is ready for events. 0 or -errno. */
+int dipc_space_new(struct dipc_spaces *spaces, int uffd, uint32_t pid,
+		   bool can_poison, struct dipc_space **space_out);
+/* Tell that SPACE has one mapping of ATTACH more, or less. As Linux counts:
+   pieces and copies are mappings too. */
+void dipc_map_count(struct dipc_space *space, const struct attach *attach,
+		    int delta);
+
+/* space_fork.c */
+/* UFFD is that of a child that PARENT forked just now. */
+void dipc_space_on_fork(struct dipc_space *parent, int uffd);
+/* The name page was written, by thread TID. */
+void dipc_space_on_name(struct dipc_space *space, uint32_t tid);
+int dipc_space_protect_name(struct dipc_space *space);
+void dipc_space_forget_end(struct dipc_space *space);
 
 /* space_map.c */
 struct map *dipc_map_new(struct dipc_space *space, struct attach *attach,
