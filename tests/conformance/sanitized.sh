@@ -20,7 +20,7 @@ trap 'exit 1' INT TERM
 
 # The library is preloaded, so it comes before the sanitizer's own, which is
 # there all the same. Daemons end without freeing what the kernel frees.
-ASAN_OPTIONS="verify_asan_link_order=0:detect_leaks=0:log_exe_name=1:log_path=$REPORTS/asan"
+ASAN_OPTIONS="suppressions=$TOP/tests/conformance/asan.supp:verify_asan_link_order=0:detect_leaks=0:log_exe_name=1:log_path=$REPORTS/asan"
 UBSAN_OPTIONS="print_stacktrace=1:log_path=$REPORTS/ubsan"
 TSAN_OPTIONS="log_path=$REPORTS/tsan:log_exe_name=1:die_after_fork=0"
 export BUILD ASAN_OPTIONS UBSAN_OPTIONS TSAN_OPTIONS
