@@ -99,6 +99,7 @@ struct dipc_slot_call {
 	size_t out_len; /* answer */
 	int64_t type;   /* answer of msgrcv */
 	bool is_interruptible;
+	bool is_cancel_point; /* of threads; dipc_slot_run() may not return */
 	/* dipc_handlers_run() when the program called: one that has run since
 	   ends the call too. 0: since the call has a slot. */
 	uint32_t handlers;

@@ -531,6 +531,17 @@ void dipc_conn_identity_changed(bool is_everybody)
 	dipc_lock_give(&lock);
 }
 
+void dipc_conn_cancel(pthread_t thread)
+{
+	unsigned i;
+
+	dipc_lock_take(&lock);
+	for (i = 0; i < CONNS_MAX; i++)
+		if (conns[i].is_used)
+			dipc_slot_cancel_thread(&conns[i], thread);
+	dipc_lock_give(&lock);
+}
+
 void dipc_conn_lock(void)
 {
 	dipc_lock_take(&lock);

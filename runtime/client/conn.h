@@ -3,6 +3,8 @@
 #ifndef DIPC_CLIENT_CONN_H
 #define DIPC_CLIENT_CONN_H
 
+#include <pthread.h>
+
 #include "runtime/base/local.h"
 #include "runtime/client/identity.h"
 #include "runtime/client/sock.h"
@@ -27,18 +29,27 @@ struct dipc_client_conn {
 	/* by slot, kernel's id of the thread that has it; 0: nobody, or not
 	   for long (slot_pool.c) */
 	_Atomic uint32_t owner[DIPC_SLOTS];
+	/* by slot, the thread that is in a cancellation point; 0: none. CANCEL
+	   in slot.c */
+	_Atomic pthread_t cancellable[DIPC_SLOTS];
 };
 
 /* The calling thread's, after dipc_conn_use() gave 1. */
 struct dipc_client_conn *dipc_conn_mine(void);
 /* Is it still, and has not been given up? Asked with a slot of it taken. */
 bool dipc_conn_is_mine(const struct dipc_client_conn *conn);
+/* THREAD has been cancelled: its calls are to look. */
+void dipc_conn_cancel(pthread_t thread);
 /* The last call through a retired one has ended. */
 void dipc_conn_reap(struct dipc_client_conn *conn);
 /* Ring the engine's bell, if it sleeps. */
 void dipc_conn_ring(const struct dipc_client_conn *conn);
 /* Is dipcd still there? */
 bool dipc_conn_is_alive(const struct dipc_client_conn *conn);
+
+/* The cancelling of THREAD's calls through CONN (slot.c). */
+void dipc_slot_cancel_thread(const struct dipc_client_conn *conn,
+			     pthread_t thread);
 
 /*
  * In the child of a fork: no slot is in use. True if it may return into calls

@@ -28,6 +28,7 @@ static int64_t msg_send(int id, const void *msgp, size_t size, int flags,
 {
 	struct dipc_slot_call c = {.call = DIPC_CALL_MSGSND,
 				   .is_interruptible = true,
+				   .is_cancel_point = true,
 				   .handlers = handlers};
 	long type;
 
@@ -64,6 +65,7 @@ static int64_t msg_receive(int id, void *msgp, size_t size, long type,
 {
 	struct dipc_slot_call c = {.call = DIPC_CALL_MSGRCV,
 				   .is_interruptible = true,
+				   .is_cancel_point = true,
 				   .handlers = handlers,
 				   .is_users = true,
 				   .has_type = true};

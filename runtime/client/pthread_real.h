@@ -87,6 +87,8 @@
 	X(pthread_barrier_destroy, NULL, PARAMS(pthread_barrier_t *b), (b))    \
 	X(pthread_barrier_wait, NULL, PARAMS(pthread_barrier_t *b), (b))       \
 	X(pthread_cancel, NULL, PARAMS(pthread_t t), (t))                      \
+	X(pthread_setcancelstate, NULL, PARAMS(int s, int *old), (s, old))     \
+	X(pthread_setcanceltype, NULL, PARAMS(int t, int *old), (t, old))      \
 	X(sem_init, NULL, PARAMS(sem_t *s, int pshared, unsigned value),       \
 	  (s, pshared, value))                                                 \
 	X(sem_destroy, NULL, PARAMS(sem_t *s), (s))                            \

@@ -16,7 +16,9 @@
 #include <pthread.h>
 
 #include "runtime/base/sys.h"
+#include "runtime/client/cancel.h"
 #include "runtime/client/client.h"
+#include "runtime/client/conn.h"
 #include "runtime/client/futex.h"
 #include "runtime/client/pthread_real.h"
 
@@ -171,11 +173,16 @@ static void sleeper_wake(struct sleeper *s)
 
 DIPC_EXPORT int pthread_cancel(pthread_t thread)
 {
-	int ret = DIPC_REAL(pthread_cancel)(thread);
 	unsigned i;
+	int ret;
 
-	if (ret || !dipc_range_any())
+	dipc_cancel_begins();
+	ret = DIPC_REAL(pthread_cancel)(thread);
+	if (ret)
 		return ret;
+	dipc_conn_cancel(thread);
+	if (!dipc_range_any())
+		return 0;
 	for (i = 0; i < NR_SLEEPERS; i++) { /* CANCEL */
 		struct sleeper *s = &sleepers[i];
 

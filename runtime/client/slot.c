@@ -12,6 +12,12 @@
  * finds the thread in no call; when it returns, the interrupted function finds
  * its call ended. So no instant is left in which a handler runs and the call
  * sleeps on.
+ * CANCEL: a thread in a cancellation point names itself in `cancellable`, then
+ * looks whether it was cancelled; pthread_cancel() marks it first, then looks
+ * for its name and has dipcd cancel that call. All seq_cst: one of them sees
+ * the other. A call that is cancelled, and no handler ran, begins again, and so
+ * looks again: an unwanted cancel does no harm, and a call that was completed
+ * first returns what it has.
  * USE_ORDER: `stage` says which of the two works on the slot next. They are
  * one thread, so relaxed order and signal fences are enough.
  */
@@ -23,6 +29,7 @@
 #include <time.h>
 
 #include "runtime/base/sys.h"
+#include "runtime/client/cancel.h"
 #include "runtime/client/conn.h"
 #include "runtime/client/copy.h"
 #include "runtime/client/signal.h"
@@ -31,7 +38,7 @@
 /* A call that dipcd cancelled with its connection is answered soon. */
 #define CLOSED_PATIENCE_S 10u
 
-/* Inside this file only: no errno. */
+/* Inside this file only, no errno: nothing was done, ask again. */
 #define SLOT_LOST INT64_MIN
 
 #define SECOND_NS 1000000000u
@@ -58,6 +65,7 @@ struct slot_use {
 	unsigned slot;
 	_Atomic int stage; /* enum use_stage */
 	_Atomic bool is_interrupted;
+	bool is_cancel_point;
 	int64_t result;
 };
 
@@ -277,8 +285,8 @@ static int64_t slot_collect(struct dipc_slot_call *call,
 }
 
 /*
- * What the answer says, and the slot is free. SLOT_LOST: dipcd let go of the
- * connection and did nothing of the call.
+ * What the answer says, and the slot is free. SLOT_LOST: cancelled, but no
+ * handler ran: by the end of the connection, or see CANCEL.
  */
 static int64_t use_collect(struct slot_use *use)
 {
@@ -286,10 +294,11 @@ static int64_t use_collect(struct slot_use *use)
 	int64_t ret =
 		slot_collect(use->call, s, use->conn->area->payload[use->slot]);
 
-	/* cancelled by the closing, not by a signal of ours */
-	if (ret == -EINTR && dipc_area_is_closed(use->conn->area) &&
-	    !atomic_load_explicit(&s->must_cancel, memory_order_relaxed))
+	if (ret == -EINTR && !use_is_interrupted(use))
 		ret = SLOT_LOST;
+	if (use->is_cancel_point)
+		atomic_store_explicit(&use->conn->cancellable[use->slot], 0,
+				      memory_order_relaxed);
 	atomic_store_explicit(&s->state, DIPC_SLOT_FREE, memory_order_relaxed);
 	return ret;
 }
@@ -359,6 +368,42 @@ bool dipc_slot_after_fork(void)
 	return nr_left;
 }
 
+/* ---- cancellation ------------------------------------------------------- */
+
+static void use_abandon(void *arg)
+{
+	struct slot_use *use = arg;
+
+	(void)use_leave(use);
+	use->magic = 0;
+	if (use_step(use, USE_FILLING, USE_LOST))
+		dipc_slot_give(use->conn, use->slot);
+}
+
+/* Before the request is written. May not return. */
+static void use_testcancel(struct slot_use *use)
+{
+	/* CANCEL */
+	atomic_store_explicit(&use->conn->cancellable[use->slot],
+			      pthread_self(), memory_order_seq_cst);
+	if (!dipc_cancel_is_used())
+		return;
+	pthread_cleanup_push(use_abandon, use);
+	pthread_testcancel();
+	pthread_cleanup_pop(0);
+}
+
+void dipc_slot_cancel_thread(const struct dipc_client_conn *conn,
+			     pthread_t thread)
+{
+	unsigned i;
+
+	for (i = 0; i < DIPC_SLOTS; i++) /* CANCEL */
+		if (atomic_load_explicit(&conn->cancellable[i],
+					 memory_order_seq_cst) == thread)
+			slot_cancel(conn, i);
+}
+
 /* ---- calls -------------------------------------------------------------- */
 
 /* The call of a thread that has ended in it. */
@@ -403,11 +448,15 @@ static int64_t use_take(struct slot_use *use)
 	return SLOT_LOST;
 }
 
-static void use_fill(const struct slot_use *use)
+static void use_fill(struct slot_use *use)
 {
 	const struct dipc_slot_call *call = use->call;
 	struct dipc_slot *s = use_slot(use);
 
+	/* first: who sees our name in `cancellable` may set it */
+	atomic_store_explicit(&s->must_cancel, 0, memory_order_relaxed);
+	if (use->is_cancel_point)
+		use_testcancel(use);
 	s->call = call->call;
 	s->args = call->args;
 	s->payload_len =
@@ -415,7 +464,6 @@ static void use_fill(const struct slot_use *use)
 			? slot_fill(call, use->conn->area->payload[use->slot])
 			: 0;
 	atomic_store_explicit(&s->is_waiting, 0, memory_order_relaxed);
-	atomic_store_explicit(&s->must_cancel, 0, memory_order_relaxed);
 	atomic_store_explicit(&s->state, DIPC_SLOT_CLAIMED,
 			      memory_order_relaxed);
 }
@@ -451,11 +499,13 @@ err_take:
 	return ret;
 }
 
-/* One try, on the connection of now. SLOT_LOST: see use_collect(). */
-static int64_t slot_try(struct dipc_slot_call *call)
+/* One try, on the connection of now. */
+static int64_t slot_try(struct dipc_slot_call *call, bool is_cancel_point)
 {
-	struct slot_use use = {
-		.magic = USE_MAGIC, .call = call, .outer = use_current()};
+	struct slot_use use = {.magic = USE_MAGIC,
+			       .call = call,
+			       .outer = use_current(),
+			       .is_cancel_point = is_cancel_point};
 	int64_t ret = use_begin(&use);
 
 	if (ret)
@@ -475,18 +525,52 @@ static int64_t slot_try(struct dipc_slot_call *call)
 	return ret;
 }
 
+/* Where a call says how long it may take at most, or NULL. */
+static uint64_t *call_timeout(struct dipc_slot_call *call)
+{
+	uint64_t *timeout = NULL;
+
+	if (call->call == DIPC_CALL_SEMOP)
+		timeout = &call->args.semop.timeout_ns;
+	else if (call->call == DIPC_CALL_FUTEX_SLEEP)
+		timeout = &call->args.futex_wait.timeout_ns;
+	return timeout && *timeout < DIPC_TIMEOUT_BAD ? timeout : NULL;
+}
+
+/* SLOT_LOST: connect again, if need be, and ask again. */
+static int64_t slot_retry(struct dipc_slot_call *call, bool is_cancel_point,
+			  uint64_t start)
+{
+	uint64_t *timeout = call_timeout(call);
+	uint64_t all = timeout ? *timeout : 0;
+	int64_t ret;
+
+	do {
+		if (dipc_conn_use() <= 0)
+			return -ENOLINK;
+		if (timeout) {
+			uint64_t used = now_ns() - start;
+
+			*timeout = used < all ? all - used : 0;
+		}
+		ret = slot_try(call, is_cancel_point);
+	} while (ret == SLOT_LOST);
+	return ret;
+}
+
 int64_t dipc_slot_run(struct dipc_slot_call *call)
 {
+	uint64_t start = call_timeout(call) ? now_ns() : 0;
+	struct dipc_cancel_scope scope;
+	bool is_cancel_point;
 	int64_t ret;
-	int use;
 
 	if (call->in_len > DIPC_SLOT_PAYLOAD)
 		return -EINVAL;
-	ret = slot_try(call);
-	/* the program closed our descriptors: connect again, ask again */
-	while (ret == SLOT_LOST) {
-		use = dipc_conn_use();
-		ret = use > 0 ? slot_try(call) : -ENOLINK;
-	}
+	is_cancel_point = dipc_cancel_enter(&scope, call->is_cancel_point);
+	ret = slot_try(call, is_cancel_point);
+	if (ret == SLOT_LOST)
+		ret = slot_retry(call, is_cancel_point, start);
+	dipc_cancel_leave(&scope);
 	return ret;
 }

@@ -1,6 +1,6 @@
 #!/bin/sh
 # SPDX-License-Identifier: BSD-2-Clause
-# Handlers and blocked calls. Each case runs on the kernel's objects first: what
+# Handlers, threads and blocked calls. Each case runs on the kernel's objects first: what
 # fails there is a mistake in the test.
 set -u
 # shellcheck source=tests/support/cluster.sh
@@ -46,11 +46,51 @@ test_timeouts() {
 	both timeouts
 }
 
+threads() { # WHAT [ROUNDS]
+	on 1 timeout $((60 * DIPC_TEST_SLOW)) "$JOBS/job_threads" 0x2202 "$@"
+}
+
+threads_both() {
+	timeout $((60 * DIPC_TEST_SLOW)) "$JOBS/job_threads" 0x2202 "$@"
+	threads "$@"
+}
+
+# msgsnd and msgrcv are cancellation points, semop is not.
+test_cancelled() {
+	threads_both cancelled
+}
+
+# No message goes with a cancelled thread; libc loses some.
+test_cancel_hammer() {
+	threads cancel_hammer "$(scaled 3000)"
+	threads_both cancel_async "$(scaled 3000)"
+}
+
+# 64 threads in semop, with signals among them, woken from another node.
+test_crowd() {
+	n=$(scaled 200)
+	on 2 timeout $((60 * DIPC_TEST_SLOW)) "$JOBS/job_threads" 0x2202 give \
+		$((64 * n)) &
+	giver=$!
+	threads crowd "$n"
+	wait_all $giver
+}
+
+# exit, exec, SIGKILL, and main's pthread_exit, while threads are blocked.
+test_ends() {
+	threads_both ends
+}
+
+test_vforks() {
+	threads_both vforks "$(scaled 500)"
+}
+
 cluster_up 3 >"$WORK/up.log" 2>&1 || {
 	cat "$WORK/up.log"
 	exit 1
 }
-for name in ${*:-promises hammer observed jumps nested fork timeouts}; do
+for name in ${*:-promises hammer observed jumps nested fork timeouts \
+	cancelled cancel_hammer crowd ends vforks}; do
 	run_case "$name" "test_$name"
 done
 summary
