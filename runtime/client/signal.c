@@ -14,14 +14,14 @@
  */
 #include "runtime/client/signal.h"
 
-#include <dlfcn.h>
 #include <errno.h>
-#include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 
 #include "runtime/client/client.h"
+#include "runtime/client/elf.h"
+#include "runtime/client/guard.h"
 
 /* HANDLER. Handlers by stub; an address is put where its hash says, or in the
    next free entry. Functions are few, so nothing is ever taken out. */
@@ -35,18 +35,13 @@ static struct {
 	handler_fn (*sysv_signal)(int, handler_fn);
 	handler_fn (*sigset)(int, handler_fn);
 } real;
-static pthread_once_t real_once = PTHREAD_ONCE_INIT;
-
-static void *real_symbol(const char *name)
-{
-	return dlsym(RTLD_NEXT, name);
-}
+static struct dipc_once real_once = DIPC_ONCE_INIT;
 
 /* The first call in a process is not in a handler: nobody installed one. */
 static void real_find(void)
 {
-	void *sym[] = {real_symbol("sigaction"), real_symbol("signal"),
-		       real_symbol("sysv_signal"), real_symbol("sigset")};
+	void *sym[] = {dipc_elf_next("sigaction"), dipc_elf_next("signal"),
+		       dipc_elf_next("sysv_signal"), dipc_elf_next("sigset")};
 
 	__builtin_memcpy(&real, sym, sizeof(real));
 }
@@ -119,7 +114,7 @@ static int do_sigaction(int sig, const struct sigaction *act,
 	struct sigaction ours;
 	int ret;
 
-	pthread_once(&real_once, real_find);
+	dipc_once(&real_once, real_find);
 	if (act) {
 		ours = *act;
 		/* a union: sa_sigaction lies in the same place */
@@ -139,13 +134,13 @@ DIPC_EXPORT int sigaction(int sig, const struct sigaction *act,
 
 static handler_fn do_signal(int sig, handler_fn handler)
 {
-	pthread_once(&real_once, real_find);
+	dipc_once(&real_once, real_find);
 	return to_program(real.signal(sig, to_kernel(handler)));
 }
 
 static handler_fn do_sysv_signal(int sig, handler_fn handler)
 {
-	pthread_once(&real_once, real_find);
+	dipc_once(&real_once, real_find);
 	return to_program(real.sysv_signal(sig, to_kernel(handler)));
 }
 
@@ -166,7 +161,7 @@ DIPC_EXPORT handler_fn sysv_signal(int sig, handler_fn handler)
 
 DIPC_EXPORT handler_fn sigset(int sig, handler_fn handler)
 {
-	pthread_once(&real_once, real_find);
+	dipc_once(&real_once, real_find);
 	return to_program(real.sigset(sig, to_kernel(handler)));
 }
 
