@@ -4,7 +4,7 @@
 
 DIPC_PACKAGES="build-essential cmake pkg-config libibverbs-dev librdmacm-dev
 libgnutls28-dev libinih-dev libjansson-dev uthash-dev libpng-dev libcmocka-dev
-perl"
+perl lowdown"
 
 # install_packages NAME...: asks nothing; touches nothing when all are there.
 install_packages()

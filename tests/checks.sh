@@ -203,7 +203,27 @@ in_manual() { # WORD FILE...
 
 check_manual_calls() {
 	for name in $(map_symbols); do
-		in_manual "$name" docs/man/dipc.7.md
+		in_manual "$name" docs/man/dipc_*.md
+	done
+}
+
+# What man(1) gets: a name that whatis(1) finds, a title, no complaint.
+check_manual_renders() {
+	if ! command -v lowdown >/dev/null; then
+		echo "skip: no lowdown on this machine"
+		return
+	fi
+	for page in docs/man/*.md; do
+		name=$(basename "$page" .md)
+		sh docs/man/roff.sh "$page" 0 >"$WORK/page"
+		grep -q "^\.TH \"${name%.*}\" \"${name##*.}\"" "$WORK/page" ||
+			echo "$page: no title"
+		grep -A2 '^\.SH NAME$' "$WORK/page" |
+			grep -q "^${name%.*} - [a-zA-Z]" || echo "$page: no NAME"
+		command -v groff >/dev/null || continue
+		# not: lines that cannot be filled, in narrow columns
+		groff -t -man -ww -Wbreak -z -Tutf8 "$WORK/page" 2>&1 |
+			sed "s,^,$page: ,"
 	done
 }
 
@@ -264,7 +284,7 @@ if [ ! -d "$BUILD/lib" ]; then
 fi
 for name in ${*:-exported_symbols protocol_symbols client_symbols \
 	verbs_calls layers headers \
-	file_size format shell_syntax manual_calls manual_settings \
+	file_size format shell_syntax manual_calls manual_renders manual_settings \
 	manual_environment manual_commands}; do
 	check "$name"
 done

@@ -40,6 +40,9 @@ test_install() {
 			return 1
 		}
 	done
+	if command -v lowdown >/dev/null; then
+		find "$PREFIX" -path '*/man/man3/dipc_semop.3' | grep .
+	fi
 	# nothing of the build or source tree is needed to run it
 	for file in "$PREFIX"/bin/* "$PREFIX"/sbin/*; do
 		! readelf -d "$file" | grep -E 'R(UN)?PATH'
