@@ -203,7 +203,7 @@ in_manual() { # WORD FILE...
 
 check_manual_calls() {
 	for name in $(map_symbols); do
-		in_manual "$name" docs/man/dipc_*.md
+		in_manual "$name" docs/man/*.md
 	done
 }
 
