@@ -5,7 +5,8 @@
 #include "runtime/client/client.h"
 #include "runtime/client/futex.h"
 
-static _Thread_local uint64_t self;
+/* early: reading it never allocates, not in a handler either */
+static _Thread_local DIPC_TLS_EARLY uint64_t self;
 
 void dipc_owner_after_fork(void)
 {

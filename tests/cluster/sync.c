@@ -16,6 +16,7 @@
  *   job_sync KEY inherit             finds the owner dead, mends
  *   job_sync KEY spoil               finds the owner dead, does not mend
  *   job_sync KEY spoiled             finds it not recoverable
+ *   job_sync KEY mend N              N times two words under the robust one
  *   job_sync KEY sleep FILE          waits for the condition variable
  *   job_sync KEY wake                wakes it until somebody came
  *   job_sync KEY remove
@@ -88,7 +89,7 @@ struct shared {
 
 	/* the robust one */
 	pthread_mutex_t robust;
-	bool is_mended;
+	long mended[2];
 	int sleepers, woken;
 };
 
@@ -380,7 +381,6 @@ static void say_pid(const char *path)
 static void hold(const char *path)
 {
 	ok(pthread_mutex_lock(&s->robust), "lock");
-	s->is_mended = false;
 	say_pid(path);
 	for (;;)
 		pause();
@@ -397,7 +397,6 @@ static void expect(int ret, int wanted, const char *what)
 static void inherit(void)
 {
 	expect(pthread_mutex_lock(&s->robust), EOWNERDEAD, "lock");
-	s->is_mended = true;
 	ok(pthread_mutex_consistent(&s->robust), "consistent");
 	ok(pthread_mutex_unlock(&s->robust), "unlock");
 	ok(pthread_mutex_lock(&s->robust), "lock again");
@@ -423,6 +422,29 @@ static void spoiled(void)
 	make_mutex(&s->robust, PTHREAD_MUTEX_ERRORCHECK, true);
 	ok(pthread_mutex_lock(&s->robust), "lock a new one");
 	ok(pthread_mutex_unlock(&s->robust), "unlock");
+}
+
+/* Whoever is killed in between leaves two different words. */
+static void mend(long n)
+{
+	volatile int i;
+	int ret;
+
+	while (n-- > 0) {
+		ret = pthread_mutex_lock(&s->robust);
+		if (ret == EOWNERDEAD) {
+			s->mended[1] = s->mended[0];
+			ret = pthread_mutex_consistent(&s->robust);
+		}
+		ok(ret, "lock");
+		if (s->mended[0] != s->mended[1])
+			die("%ld and %ld", s->mended[0], s->mended[1]);
+		s->mended[0]++;
+		for (i = 0; i < 50000; i++) {
+		}
+		s->mended[1]++;
+		ok(pthread_mutex_unlock(&s->robust), "unlock");
+	}
 }
 
 /* ---- sleepers that die -------------------------------------------------- */
@@ -488,6 +510,8 @@ static int run(int argc, char **argv)
 		write_pair(number(argv[3]));
 	else if (!strcmp(mode, "read"))
 		read_pair(number(argv[3]));
+	else if (!strcmp(mode, "mend"))
+		mend(number(argv[3]));
 	else if (!strcmp(mode, "hold"))
 		hold(argv[3]);
 	else if (!strcmp(mode, "sleep"))

@@ -151,6 +151,39 @@ test_owner_killed() {
 	gone
 }
 
+# Many owners are killed, wherever in the protocol they are.
+test_owners_killed_often() {
+	fresh
+	everywhere mend "$(scaled 3000)" & steady=$!
+	for i in 1 2 3 4 5 6 7 8 9 10 11 12; do
+		# not through timeout: the shell's child is to die itself
+		env LD_PRELOAD="$BUILD/lib/libdipc-rdma.so" \
+			DIPC_SOCKET="$CLUSTER/node$((1 + i % 3)).sock" \
+			"$JOBS/job_sync" 0x3001 mend 1000000000 & victim=$!
+		sleep 0.2
+		kill -9 $victim
+		wait $victim || true
+	done
+	wait_all $steady
+	job 1 mend 1
+	gone
+}
+
+# A waiter whose segment, or whose dipcd, is lost does not wait for ever.
+test_home_killed() {
+	fresh # lives on node 1
+	hold 1
+	job 2 inherit & waiter=$!
+	sleep 0.5
+	keeper=$(cat "$CLUSTER/node1.pid")
+	kill -9 "$(pgrep -P "$keeper")"
+	status=0
+	wait $waiter || status=$?
+	say "the waiter ended with $status"
+	kill_holder
+	[ $status -eq 135 ] # SIGBUS
+}
+
 test_not_recoverable() {
 	fresh
 	hold 1
@@ -205,7 +238,7 @@ if ! cluster_up 3; then
 	summary
 	exit 1
 fi
-for name in ${*:-same_locks same_waiting mutexes other_locks buffer semaphores barrier rwlock owner_killed not_recoverable sleeper_killed owner_node_killed}; do
+for name in ${*:-same_locks same_waiting mutexes other_locks buffer semaphores barrier rwlock owner_killed owners_killed_often not_recoverable sleeper_killed owner_node_killed home_killed}; do
 	run_case "$name" "test_$name"
 done
 summary
