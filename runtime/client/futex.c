@@ -15,11 +15,18 @@
 #include "runtime/client/client.h"
 #include "runtime/client/range.h"
 
-#define SECOND_NS 1000000000ll
+#define SECOND_NS 1000000000ull
 /* dipcd sleeps by one clock; another may be set meanwhile. */
 #define RELOOK_NS SECOND_NS
+/*
+ * Threads that sleep hold slots, and whoever is to wake them needs one. So that
+ * there are always some, no more than CROWD threads sleep in dipcd; others
+ * keep their places in its queue and ask now and then.
+ */
+#define CROWD        (DIPC_SLOTS / 4 * 3)
+#define CROWD_NAP_NS (SECOND_NS / 5)
 /* dipcd cannot help now: not at once again, and the caller looks. */
-#define NAP_NS (10 * 1000000l)
+#define NAP_NS (SECOND_NS / 100)
 
 /* The kernel's, shared: by the page of the mapped file. */
 static int kernel_wait(_Atomic uint32_t *word, uint32_t expected,
@@ -62,13 +69,14 @@ static bool ticket_withdraw(uint64_t ticket)
 	return futex_call(&call) > 0;
 }
 
-static void nap(void)
+/* 0, or -EINTR: a handler ran. */
+static int nap(uint64_t ns)
 {
-	const struct timespec ts = {.tv_nsec = NAP_NS};
+	const struct timespec ts = {.tv_sec = (time_t)(ns / SECOND_NS),
+				    .tv_nsec = (long)(ns % SECOND_NS)};
 
-	/* a signal ends it: so much the better */
-	(void)dipc_sys4(SYS_clock_nanosleep, CLOCK_MONOTONIC, 0, (uintptr_t)&ts,
-			0);
+	return (int)dipc_sys4(SYS_clock_nanosleep, CLOCK_MONOTONIC, 0,
+			      (uintptr_t)&ts, 0);
 }
 
 /* ---- waiting ------------------------------------------------------------ */
@@ -86,31 +94,65 @@ static uint64_t time_left(clockid_t clock, const struct timespec *deadline)
 	ns = deadline->tv_nsec - now.tv_nsec;
 	if (s < 0 || (s == 0 && ns <= 0))
 		return 0;
-	if (s > INT64_MAX / SECOND_NS - 1)
+	if ((uint64_t)s > INT64_MAX / SECOND_NS - 1)
 		return DIPC_TIMEOUT_NONE;
-	return (uint64_t)(s * SECOND_NS + ns);
+	return (uint64_t)s * SECOND_NS + (uint64_t)ns;
+}
+
+static _Atomic unsigned nr_sleeping; /* about: a longjmp may leave one */
+
+/* May the calling thread sleep in dipcd? Then crowd_leave() afterwards. */
+static bool crowd_enter(void)
+{
+	if (atomic_fetch_add_explicit(&nr_sleeping, 1, memory_order_relaxed) <
+	    CROWD)
+		return true;
+	atomic_fetch_sub_explicit(&nr_sleeping, 1, memory_order_relaxed);
+	return false;
+}
+
+static void crowd_leave(void)
+{
+	atomic_fetch_sub_explicit(&nr_sleeping, 1, memory_order_relaxed);
+}
+
+/* Not longer than MAX_NS: the ticket is kept if there is more time LEFT. */
+static int64_t ticket_sleep_part(uint64_t ticket, uint64_t left,
+				 uint64_t max_ns, uint32_t handlers)
+{
+	struct dipc_slot_call call = {.call = DIPC_CALL_FUTEX_SLEEP,
+				      .is_interruptible = true,
+				      .handlers = handlers};
+
+	call.args.futex_wait.ticket = ticket;
+	call.args.futex_wait.timeout_ns = left < max_ns ? left : max_ns;
+	call.args.futex_wait.keeps_ticket = left > max_ns;
+	return futex_call(&call);
 }
 
 /* Until woken, whatever parts the time is slept in; the ticket is used up. */
 static int64_t ticket_sleep(uint64_t ticket, clockid_t clock,
 			    const struct timespec *deadline, uint32_t handlers)
 {
-	struct dipc_slot_call call = {.call = DIPC_CALL_FUTEX_SLEEP,
-				      .is_interruptible = true,
-				      .handlers = handlers};
-	bool is_part;
+	uint64_t left, max_ns;
 	int64_t ret;
 
 	do {
-		uint64_t left = time_left(clock, deadline);
+		bool is_in = crowd_enter();
 
-		is_part = deadline && clock != CLOCK_MONOTONIC &&
-			  left > RELOOK_NS;
-		call.args.futex_wait.ticket = ticket;
-		call.args.futex_wait.timeout_ns = is_part ? RELOOK_NS : left;
-		call.args.futex_wait.keeps_ticket = is_part;
-		ret = futex_call(&call);
-	} while (ret == -ETIMEDOUT && is_part);
+		left = time_left(clock, deadline);
+		max_ns = deadline && clock != CLOCK_MONOTONIC
+				 ? RELOOK_NS
+				 : DIPC_TIMEOUT_NONE;
+		if (!is_in) {
+			max_ns = 0;
+			if (nap(left < CROWD_NAP_NS ? left : CROWD_NAP_NS))
+				return ticket_withdraw(ticket) ? 0 : -EINTR;
+		}
+		ret = ticket_sleep_part(ticket, left, max_ns, handlers);
+		if (is_in)
+			crowd_leave();
+	} while (ret == -ETIMEDOUT && left > max_ns);
 	return ret;
 }
 
@@ -124,7 +166,7 @@ int dipc_futex_wait_bitset(_Atomic uint32_t *word, uint32_t expected,
 	int64_t ticket, ret;
 
 	if (deadline && (deadline->tv_sec < 0 || deadline->tv_nsec < 0 ||
-			 deadline->tv_nsec >= SECOND_NS ||
+			 (uint64_t)deadline->tv_nsec >= SECOND_NS ||
 			 (clock != CLOCK_REALTIME && clock != CLOCK_MONOTONIC)))
 		return -EINVAL;
 	if ((uintptr_t)word % sizeof(*word))
@@ -142,7 +184,7 @@ int dipc_futex_wait_bitset(_Atomic uint32_t *word, uint32_t expected,
 		 * The segment's home or dipcd is gone, or short of memory: let
 		 * the caller look at the word, and meet what there is.
 		 */
-		nap();
+		(void)nap(NAP_NS);
 		return 0;
 	}
 	if (atomic_load_explicit(word, memory_order_seq_cst) != expected)

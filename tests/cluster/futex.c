@@ -7,6 +7,7 @@
  *	job_futex KEY sleep N FILE	N threads queue up, FILE says so; prints
  *					the order in which they were woken
  *	job_futex KEY wake N WANT	wakes N, must find WANT
+ *	job_futex KEY crowd N		N threads sleep, and are woken
  *	job_futex KEY each N		wakes N, one after the other
  *	job_futex KEY requeue N		moves or wakes all, must find N
  *	job_futex KEY ops		the operations and their errors
@@ -141,6 +142,38 @@ static void sleep_all(struct shared *s, long nr, const char *path)
 		pthread_join(thread[i], NULL);
 	for (i = 0; i < nr; i++)
 		printf("%u\n", me[i].place);
+}
+
+static void *crowd_main(void *arg)
+{
+	struct shared *s = arg;
+
+	if (futex(&s->word, FUTEX_WAIT, 0, NULL, NULL, 0))
+		die("FUTEX_WAIT");
+	return NULL;
+}
+
+/* More threads sleep than dipcd serves at a time: they can be woken. */
+static void crowd(struct shared *s, long nr)
+{
+	pthread_t *thread = calloc((size_t)nr, sizeof(*thread));
+	pthread_attr_t small;
+	long i, woken = 0;
+
+	if (!thread)
+		die("calloc");
+	pthread_attr_init(&small);
+	pthread_attr_setstacksize(&small, 64 * 1024);
+	for (i = 0; i < nr; i++)
+		if (pthread_create(&thread[i], &small, crowd_main, s))
+			die("pthread_create");
+	while (woken < nr) {
+		usleep(500000);
+		woken += futex(&s->word, FUTEX_WAKE, INT_MAX, NULL, NULL, 0);
+	}
+	for (i = 0; i < nr; i++)
+		pthread_join(thread[i], NULL);
+	free(thread);
 }
 
 static void wake(struct shared *s, long nr, long want)
@@ -343,6 +376,8 @@ int main(int argc, char **argv)
 		sleep_all(s, n, argv[4]);
 	} else if (!strcmp(what, "wake") && argc > 4) {
 		wake(s, n, number(argv[4]));
+	} else if (!strcmp(what, "crowd")) {
+		crowd(s, n);
 	} else if (!strcmp(what, "each")) {
 		wake_each(s, n);
 	} else if (!strcmp(what, "requeue")) {

@@ -75,6 +75,13 @@ test_wake_all() {
 	job 1 0x3003 remove
 }
 
+# 1,024 calls of a process are under way at most.
+test_crowd() {
+	job 1 0x3008 wake 1 0
+	job 2 0x3008 crowd 1200
+	job 1 0x3008 remove
+}
+
 # Timeouts, signals, the other operations, errno; at home and not.
 test_ops() {
 	job 2 0x3004 ops
@@ -137,7 +144,7 @@ if ! cluster_up 4; then
 	summary
 	exit 1
 fi
-for name in ${*:-lock order wake_all ops waiters_killed node_killed home_killed}; do
+for name in ${*:-lock order wake_all ops crowd waiters_killed node_killed home_killed}; do
 	run_case "futex_$name" "test_$name"
 done
 summary
