@@ -30,6 +30,8 @@
 	X(random)                                                              \
 	X(storm)                                                               \
 	X(raw)                                                                 \
+	X(handler)                                                             \
+	X(sem_crash)                                                           \
 	X(shm_get)                                                             \
 	X(shm_attach)                                                          \
 	X(shm_ctl)                                                             \

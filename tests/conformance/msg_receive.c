@@ -97,6 +97,16 @@ static void too_large(void)
 	a_msgrcv(C, queue, 0, 0, 0);
 	a_msgsnd(A, queue, 5, "all", 0);
 	a_msgrcv(C, queue, 60000, 0, 0);
+	/* sizes that are not what they seem in 32 bits */
+	for (int i = 0; i < 4; i++)
+		a_msgsnd(A, queue, 5, "some", 0);
+	a_msgrcv(C, queue, LONG_MAX, 0, IPC_NOWAIT);
+	a_msgrcv(C, queue, (size_t)UINT32_MAX + 1, 0, IPC_NOWAIT);
+	a_msgrcv(C, queue, (size_t)INT_MAX + 1, 0, IPC_NOWAIT);
+	a_msgrcv(C, queue, UINT32_MAX, 0, IPC_NOWAIT);
+	/* flags that mean nothing here */
+	a_msgsnd(A, queue, 5, "flags", IPC_CREAT | 1);
+	a_msgrcv(C, queue, 10, 0, IPC_NOWAIT | IPC_EXCL | 7);
 }
 
 static void waits(void)

@@ -60,6 +60,7 @@ static void sizes(void)
 
 static void largest(void)
 {
+	static unsigned short values[32000];
 	int set;
 
 	three();
@@ -68,6 +69,13 @@ static void largest(void)
 	a_getval(C, set, 31999);
 	a_getval(C, set, 32000);
 	a_semop(B, set, OPS({32000, 7, 0}));
+	for (int i = 0; i < 32000; i++)
+		values[i] = (unsigned short)(i / 8000);
+	a_setall(B, set, values, 32000);
+	a_getall(C, set, 32000);
+	values[31999] = 32768;
+	a_setall(B, set, values, 32000);
+	a_getall(A, set, 32000);
 	a_sem_rm(C, set);
 }
 

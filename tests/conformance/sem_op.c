@@ -177,6 +177,7 @@ static void numbers(void)
 	a_semop(A, set, OPS({0, 1, 0}, {65535, 1, 0}));
 	a_semop(A, set, OPS({0, -1, IPC_NOWAIT}, {2, 1, 0}));
 	a_semop(A, set, OPS({0, 0, 0}, {2, 0, 0}));
+	a_semop(A, set, OPS({0, 1, 0x4}, {0, -1, 0x2000 | IPC_NOWAIT}));
 	a_semop_nr(A, set, ops, 1, 0);
 	a_semop(A, set, ops, 500);
 	a_getall(B, set, 2);
