@@ -101,11 +101,18 @@ static int call_get_record(struct call *c)
 	return 0;
 }
 
-/* Without the lock: wait for a record. */
+/*
+ * Without the lock: wait for a record. Not for ever: they may all be asleep in
+ * other calls, and what somebody makes possible must not wait for those.
+ */
 static int call_await_record(struct call *c)
 {
-	int ret = dipc_waiter_get(c->msgs->ws, DIPC_NEVER, c->cancel, &c->w);
+	uint64_t now = dipc_fabric_now(c->msgs->fabric);
+	int ret = dipc_waiter_get(c->msgs->ws, now + DIPC_RECORD_WAIT,
+				  c->cancel, &c->w);
 
+	if (ret == -EAGAIN)
+		return STEP_AGAIN;
 	if (ret)
 		return ret;
 	c->has_record = true;

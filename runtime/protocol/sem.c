@@ -382,7 +382,8 @@ static uint64_t op_peek(const struct semop *op)
 }
 
 /*
- * 0 done, -errno, or 1: blocked, S is linked. The set is no longer held.
+ * 0 done, -errno, or 1: blocked, S is linked if it has records. The set is no
+ * longer held.
  */
 static int op_locked(struct semop *op, struct sem_sleeper *s)
 {
@@ -407,7 +408,7 @@ static int op_locked(struct semop *op, struct sem_sleeper *s)
 				    sem_who(op->sems, op->cred->pid));
 		if (op->is_alter)
 			ret = dipc_sem_queue_wake(&h);
-	} else if (status > 0) {
+	} else if (status > 0 && s->nr) {
 		dipc_sem_sleeper_link(&h, s, op->ops, op->nr, refused,
 				      op->cred->pid, &b);
 	}
@@ -439,19 +440,47 @@ static int op_sleep(struct semop *op, struct sem_sleeper *s)
 	return err ? err : ret;
 }
 
+/*
+ * A record for S, waiting for one not beyond UNTIL. -EAGAIN: none came, though
+ * the operation has time left.
+ */
+static int op_get_record(struct semop *op, struct sem_sleeper *s,
+			 uint64_t until)
+{
+	if (until > op->deadline)
+		until = op->deadline;
+	return dipc_sem_sleeper_get(s, op->sems->ws, op->nr, until, op->cancel);
+}
+
+/*
+ * Try, with a record to sleep on if there is one: taken before the lock, since
+ * waiting for one under it could deadlock. Where all are asleep, in whatever
+ * calls of this node, it is tried again each second without: what somebody
+ * makes possible must not wait for them.
+ */
+static int op_try(struct semop *op, struct sem_sleeper *s)
+{
+	int ret = op->may_block ? op_get_record(op, s, 0) : 0;
+
+	while (ret == 0 || ret == -EAGAIN) {
+		uint64_t now;
+
+		ret = op_locked(op, s);
+		if (ret <= 0 || s->nr)
+			return ret;
+		now = dipc_fabric_now(op->sems->fabric);
+		if (now >= op->deadline)
+			return -EAGAIN;
+		ret = op_get_record(op, s, now + DIPC_RECORD_WAIT);
+	}
+	return ret;
+}
+
 static int op_slow(struct semop *op)
 {
 	struct sem_sleeper s = {0};
-	int ret;
+	int ret = op_try(op, &s);
 
-	/* before the lock: waiting for a record under it could deadlock */
-	if (op->may_block) {
-		ret = dipc_sem_sleeper_get(&s, op->sems->ws, op->nr,
-					   op->deadline, op->cancel);
-		if (ret)
-			return ret;
-	}
-	ret = op_locked(op, &s);
 	if (ret > 0)
 		ret = op_sleep(op, &s);
 	/* out of reach: the record may still be linked, so it is given up */

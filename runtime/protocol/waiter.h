@@ -52,6 +52,9 @@ struct dipc_waiter {
 	bool is_hinted;
 };
 
+/* Who finds no free record tries without one, and looks again after this. */
+#define DIPC_RECORD_WAIT DIPC_SEC
+
 /* A free record; waits for one until DEADLINE. Fiber. 0, -EAGAIN, -EINTR. */
 int dipc_waiter_get(struct dipc_waiters *ws, uint64_t deadline,
 		    struct dipc_cancel *cancel, struct dipc_waiter *w_out);
