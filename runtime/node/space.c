@@ -98,27 +98,38 @@ static void space_free(struct dipc_space *space)
 	free(space);
 }
 
+static void space_reap(struct dipc_space *space)
+{
+	struct dipc_list *pos, *tmp;
+
+	dipc_list_for_each_safe (pos, tmp, &space->maps) {
+		struct map *map = dipc_container_of(pos, struct map, in_space);
+
+		if (map->is_gone)
+			map_free(map);
+	}
+	if (space->is_dead)
+		space_free(space);
+}
+
 static void spaces_reap(struct dipc_timer *timer)
 {
 	struct dipc_spaces *spaces =
 		dipc_container_of(timer, struct dipc_spaces, reap);
-	struct dipc_list *pos, *tmp, *mpos, *mtmp;
+	struct dipc_list *pos, *tmp;
+	int round;
 
 	spaces->must_reap = false;
 	dipc_timer_cancel(timer);
-	dipc_list_for_each_safe (pos, tmp, &spaces->spaces) {
-		struct dipc_space *space =
-			dipc_container_of(pos, struct dipc_space, node);
+	/* the dead ended before whoever unmapped and lives: LAST-IS-LAST */
+	for (round = 0; round < 2; round++) {
+		dipc_list_for_each_safe (pos, tmp, &spaces->spaces) {
+			struct dipc_space *space =
+				dipc_container_of(pos, struct dipc_space, node);
 
-		dipc_list_for_each_safe (mpos, mtmp, &space->maps) {
-			struct map *map =
-				dipc_container_of(mpos, struct map, in_space);
-
-			if (map->is_gone)
-				map_free(map);
+			if (space->is_dead || round)
+				space_reap(space);
 		}
-		if (space->is_dead)
-			space_free(space);
 	}
 }
 
@@ -329,6 +340,52 @@ static void space_read(struct dipc_space *space)
 	}
 }
 
+static bool space_has_segment(struct dipc_space *space, int32_t id)
+{
+	struct dipc_list *pos;
+
+	dipc_list_for_each (pos, &space->maps) {
+		struct map *map = dipc_container_of(pos, struct map, in_space);
+
+		if (!map->is_gone &&
+		    (id < 0 || dipc_segment_id(map->attach->seg) == id))
+			return true;
+	}
+	return false;
+}
+
+/* Those that have segment ID (< 0: any) attached: which are dead by now? */
+static void spaces_probe(struct dipc_spaces *spaces, int32_t id)
+{
+	struct dipc_list *pos;
+
+	dipc_list_for_each (pos, &spaces->spaces) {
+		struct dipc_space *space =
+			dipc_container_of(pos, struct dipc_space, node);
+
+		if (!space->is_dead && space_has_segment(space, id) &&
+		    dipc_uffd_probe(space->watch.fd) == -ESRCH)
+			dipc_space_set_dead(space);
+	}
+}
+
+/*
+ * LAST-IS-LAST: shm_lpid is of who went last. Who ended before SPACE unmapped,
+ * its children say, is to be counted before it.
+ */
+static void space_settle_before(struct dipc_space *space)
+{
+	struct dipc_list *pos;
+
+	dipc_list_for_each (pos, &space->maps) {
+		struct map *map = dipc_container_of(pos, struct map, in_space);
+
+		if (map->is_gone)
+			spaces_probe(space->spaces,
+				     dipc_segment_id(map->attach->seg));
+	}
+}
+
 static void space_readable(struct dipc_watch *watch, uint32_t events)
 {
 	struct dipc_space *space =
@@ -341,8 +398,10 @@ static void space_readable(struct dipc_watch *watch, uint32_t events)
 	 * Nobody walks the lists here, so what went can go at once: whoever
 	 * unmapped runs on by now, and may ask for nattch next.
 	 */
-	if (spaces->must_reap)
+	if (spaces->must_reap) {
+		space_settle_before(space);
 		spaces_reap(&spaces->reap);
+	}
 }
 
 /* ---- spaces ------------------------------------------------------------- */
@@ -499,32 +558,9 @@ void dipc_spaces_sweep(struct dipc_spaces *spaces)
 	}
 }
 
-static bool space_has_segment(struct dipc_space *space, int32_t id)
-{
-	struct dipc_list *pos;
-
-	dipc_list_for_each (pos, &space->maps) {
-		struct map *map = dipc_container_of(pos, struct map, in_space);
-
-		if (!map->is_gone &&
-		    (id < 0 || dipc_segment_id(map->attach->seg) == id))
-			return true;
-	}
-	return false;
-}
-
 void dipc_spaces_settle(struct dipc_spaces *spaces, int32_t id)
 {
-	struct dipc_list *pos;
-
-	dipc_list_for_each (pos, &spaces->spaces) {
-		struct dipc_space *space =
-			dipc_container_of(pos, struct dipc_space, node);
-
-		if (!space->is_dead && space_has_segment(space, id) &&
-		    dipc_uffd_probe(space->watch.fd) == -ESRCH)
-			dipc_space_set_dead(space);
-	}
+	spaces_probe(spaces, id);
 	/* fibers and callbacks do not interrupt walks over these lists */
 	if (spaces->must_reap)
 		spaces_reap(&spaces->reap);
