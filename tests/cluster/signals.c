@@ -84,7 +84,8 @@ static int blocked_call(long round)
  * A timer goes off around the instant at which the call begins to sleep. The
  * second shot, long after, is for a call that the first one did not end. That
  * may be on Linux too: a handler that runs when the program has called, and
- * the kernel does not know yet. A few instructions, so hardly ever.
+ * the kernel does not know yet: a few instructions, but long ones on an emulated
+ * machine.
  */
 static int hammer(long rounds)
 {
@@ -107,7 +108,7 @@ static int hammer(long rounds)
 		if (now() - start > 0.4)
 			nr_lost++;
 	}
-	if (nr_lost > rounds / 2000)
+	if (nr_lost > 2 + rounds / 50)
 		die("%ld of %ld signals were lost", nr_lost, rounds);
 	printf("%ld of %ld signals came too early\n", nr_lost, rounds);
 	return count(GETNCNT) ? 1 : 0;
@@ -214,20 +215,31 @@ static void outer(int sig)
 	nr_seen++;
 }
 
+/* A process of its own sends us SIG when it sees us blocked. */
+static void signal_when_blocked(int sig)
+{
+	unsigned tries;
+
+	if (fork())
+		return;
+	for (tries = 0; count(GETNCNT) == 0; tries++) {
+		if (tries > 20000)
+			_exit(1);
+		usleep(1000);
+	}
+	kill(getppid(), sig);
+	_exit(0);
+}
+
 static int nested(void)
 {
-	struct itimerval timer = {.it_value.tv_usec = 100000};
-
 	handle(SIGUSR2, inner, 0);
 	handle(SIGVTALRM, outer, 0);
 	handle(SIGALRM, inner, 0);
-	if (fork() == 0) {
-		usleep(200000);
-		kill(getppid(), SIGVTALRM);
-		_exit(0);
-	}
+	signal_when_blocked(SIGVTALRM);
 	expect_eintr(step(-1, 0));
-	setitimer(ITIMER_REAL, &timer, NULL);
+	wait(NULL);
+	signal_when_blocked(SIGALRM);
 	expect_eintr(step(-1, 0));
 	wait(NULL);
 	return nr_seen == 4 ? 0 : 1;
@@ -254,12 +266,11 @@ static int fork_in_handler(void)
 
 	handle(SIGALRM, forks, 0);
 	for (i = 0; i < 5; i++) {
-		struct itimerval timer = {.it_value.tv_usec = 50 + 50000 * i};
-
-		setitimer(ITIMER_REAL, &timer, NULL);
+		signal_when_blocked(SIGALRM);
 		expect_eintr(step(-1, 0));
 		if (is_child)
 			_exit(step(1, 0) || step(-1, 0) ? 7 : 0);
+		wait(NULL);
 	}
 	return 0;
 }
@@ -356,8 +367,48 @@ static int timeouts(void)
 		die("no timeout");
 	start = now() - start;
 	waitpid(child, NULL, 0);
-	if (start < 0.3 || start > 1)
+	if (start < 0.3 || start > 3)
 		die("%.3f s instead of 0.3", start);
+	return 0;
+}
+
+/*
+ * A stop and SIGCONT, without a handler, end a blocked semop on Linux, and do
+ * not here; a blocked msgrcv goes on there, too.
+ */
+static int stopped(void)
+{
+	struct {
+		long type;
+		char text[8];
+	} m = {.type = 1};
+	pid_t child[2];
+	int status, i;
+
+	for (i = 0; i < 2; i++) {
+		child[i] = fork();
+		if (child[i] == 0 && i == 0)
+			_exit(msgrcv(queue, &m, sizeof(m.text), 0, 0) != 0);
+		if (child[i] == 0)
+			_exit(step(-1, 0) ? (errno == EINTR ? 4 : 1) : 0);
+	}
+	while (count(GETNCNT) == 0)
+		usleep(1000);
+	usleep(100000);
+	for (i = 0; i < 2; i++) {
+		kill(child[i], SIGSTOP);
+		if (waitpid(child[i], &status, WUNTRACED) != child[i])
+			die("waitpid");
+		kill(child[i], SIGCONT);
+	}
+	usleep(100000);
+	if (msgsnd(queue, &m, 0, 0) || step(1, 0))
+		die("msgsnd, semop");
+	for (i = 0; i < 2; i++)
+		if (waitpid(child[i], &status, 0) != child[i] ||
+		    (status && !(i == 1 && status == 4 << 8)))
+			die("%d: status 0x%x", i, status);
+	printf("semop %s\n", status ? "was interrupted" : "went on");
 	return 0;
 }
 
@@ -386,6 +437,8 @@ int main(int argc, char **argv)
 		ret = promises();
 	else if (!strcmp(what, "timeouts"))
 		ret = timeouts();
+	else if (!strcmp(what, "stopped"))
+		ret = stopped();
 	if (semctl(sem, 0, IPC_RMID) || msgctl(queue, IPC_RMID, NULL))
 		die("IPC_RMID");
 	return ret;

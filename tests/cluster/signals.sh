@@ -46,6 +46,12 @@ test_timeouts() {
 	both timeouts
 }
 
+# The one difference: deviations.md.
+test_stopped() {
+	both stopped >"$WORK/stopped"
+	printf 'semop was interrupted\nsemop went on\n' | cmp - "$WORK/stopped"
+}
+
 threads() { # WHAT [ROUNDS]
 	on 1 timeout $((60 * DIPC_TEST_SLOW)) "$JOBS/job_threads" 0x2202 "$@"
 }
@@ -89,7 +95,7 @@ cluster_up 3 >"$WORK/up.log" 2>&1 || {
 	cat "$WORK/up.log"
 	exit 1
 }
-for name in ${*:-promises hammer observed jumps nested fork timeouts \
+for name in ${*:-promises hammer observed jumps nested fork timeouts stopped \
 	cancelled cancel_hammer crowd ends vforks}; do
 	run_case "$name" "test_$name"
 done
