@@ -275,6 +275,13 @@ enum dipc_sock_type {
 	DIPC_SOCK_NOT_MAPPED = 10,
 };
 
+/*
+ * dipcd listens under a name outside the file system, too: a process that has
+ * connected once may since be in a chroot, or have become a user who may not
+ * look at the path. Only who has connected knows the number.
+ */
+#define DIPC_LOCAL_NAME "dipcd-%016llx"
+
 #define DIPC_SOCK_HAS_UFFD_DEV 1u /* hello's answer: flags */
 
 struct dipc_sock_msg {
@@ -284,7 +291,8 @@ struct dipc_sock_msg {
 	int32_t status; /* answers: 0 or -errno */
 	int32_t id;
 	int32_t flags;
-	uint64_t addr;
+	uint64_t
+		addr; /* hello's answer: the number in DIPC_LOCAL_NAME, 0: none */
 	uint64_t size;
 	uint32_t node; /* hello's answer: which node this is */
 	uint32_t reserved;

@@ -124,6 +124,14 @@ static inline int dipc_sys_setsockopt(int fd, int level, int name,
 			      (uintptr_t)name, (uintptr_t)value, len, 0);
 }
 
+static inline int dipc_sys_getsockopt(int fd, int level, int name, void *value,
+				      socklen_t *len)
+{
+	return (int)dipc_sys6(SYS_getsockopt, (uintptr_t)fd, (uintptr_t)level,
+			      (uintptr_t)name, (uintptr_t)value, (uintptr_t)len,
+			      0);
+}
+
 static inline ssize_t dipc_sys_sendmsg(int fd, const struct msghdr *mh,
 				       int flags)
 {

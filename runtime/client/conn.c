@@ -218,6 +218,63 @@ static int hello_map(struct dipc_client_conn *c, const int *fds)
 	return 0;
 }
 
+/* Who dipcd is, to find it again when its path is out of reach. */
+static struct {
+	uint64_t name; /* 0: never connected, or it has none */
+	struct ucred who;
+} dipcd;
+
+static int sock_peer(const struct dipc_own_fd *sock, struct ucred *who_out)
+{
+	socklen_t len = sizeof(*who_out);
+
+	return dipc_sys_getsockopt(sock->fd, SOL_SOCKET, SO_PEERCRED, who_out,
+				   &len);
+}
+
+static void dipcd_note(const struct dipc_own_fd *sock, uint64_t name)
+{
+	dipcd.name = sock_peer(sock, &dipcd.who) ? 0 : name;
+}
+
+/* Anybody may take a name once dipcd is gone: it must be the same process. */
+static int connect_by_name(const struct dipc_own_fd *sock)
+{
+	struct sockaddr_un addr = {.sun_family = AF_UNIX};
+	struct ucred who;
+	int len, ret;
+
+	if (!dipcd.name)
+		return -ENOENT;
+	len = snprintf(addr.sun_path + 1, sizeof(addr.sun_path) - 1,
+		       DIPC_LOCAL_NAME, (unsigned long long)dipcd.name);
+	ret = dipc_sys_connect(
+		sock->fd, &addr,
+		(socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1) +
+			(socklen_t)len);
+	if (ret)
+		return ret;
+	ret = sock_peer(sock, &who);
+	if (ret == 0 && (who.pid != dipcd.who.pid || who.uid != dipcd.who.uid))
+		ret = -ENOENT;
+	return ret;
+}
+
+static int connect_somehow(const struct dipc_own_fd *sock)
+{
+	struct sockaddr_un addr;
+	int ret;
+
+	ret = socket_path(&addr);
+	if (ret)
+		ret = -ENOENT;
+	else
+		ret = dipc_sys_connect(sock->fd, &addr, sizeof(addr));
+	if (ret != -ENOENT && ret != -ENOTDIR && ret != -EACCES)
+		return ret;
+	return connect_by_name(sock) ? ret : 0;
+}
+
 static int hello(struct dipc_client_conn *c)
 {
 	struct dipc_sock_msg q = {.magic = DIPC_LOCAL_MAGIC,
@@ -242,6 +299,8 @@ static int hello(struct dipc_client_conn *c)
 	dipc_sys_close(fds[0]);
 	dipc_sys_close(fds[1]);
 	ret = dipc_own_fd_set(&c->bell, fds[2]);
+	if (ret == 0)
+		dipcd_note(&c->sock, a.addr);
 	if (nr > 3) {
 		dipc_own_fd_close(&uffd_dev);
 		if (dipc_own_fd_set(&uffd_dev, fds[3]))
@@ -258,19 +317,15 @@ err_fds:
 static int conn_open(struct dipc_client_conn *c)
 {
 	const struct timeval limit = {.tv_sec = 10};
-	struct sockaddr_un addr;
 	int fd, ret;
 
-	ret = socket_path(&addr);
-	if (ret)
-		return -ENOENT;
 	fd = dipc_sys_socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
 	if (fd < 0)
 		return fd;
 	ret = dipc_own_fd_set(&c->sock, fd);
 	if (ret)
 		return ret;
-	ret = dipc_sys_connect(c->sock.fd, &addr, sizeof(addr));
+	ret = connect_somehow(&c->sock);
 	if (ret)
 		goto err_sock;
 	dipc_sys_setsockopt(c->sock.fd, SOL_SOCKET, SO_RCVTIMEO, &limit,

@@ -3,11 +3,14 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stddef.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
+#include <sys/random.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -252,6 +255,7 @@ static void client_hello(struct dipc_client *c)
 	struct dipc_sock_msg answer = {.magic = DIPC_LOCAL_MAGIC,
 				       .version = DIPC_LOCAL_VERSION,
 				       .type = DIPC_SOCK_HELLO,
+				       .addr = node->name,
 				       .node = dipc_fabric_node(node->fabric)};
 	int fds[SOCK_FDS];
 	unsigned nr = 3;
@@ -384,13 +388,11 @@ err_client:
 	return ret;
 }
 
-static void listener_readable(struct dipc_watch *watch, uint32_t events)
+static void listener_accept(struct dipc_node *node,
+			    const struct dipc_watch *watch)
 {
-	struct dipc_node *node =
-		dipc_container_of(watch, struct dipc_node, listener);
 	unsigned i;
 
-	(void)events;
 	/* programs that start others do so by the hundred */
 	for (i = 0; i < ACCEPT_BATCH; i++) {
 		int fd = accept4(watch->fd, NULL, NULL,
@@ -405,6 +407,20 @@ static void listener_readable(struct dipc_watch *watch, uint32_t events)
 			close(fd);
 		}
 	}
+}
+
+static void listener_readable(struct dipc_watch *watch, uint32_t events)
+{
+	(void)events;
+	listener_accept(dipc_container_of(watch, struct dipc_node, listener),
+			watch);
+}
+
+static void by_name_readable(struct dipc_watch *watch, uint32_t events)
+{
+	(void)events;
+	listener_accept(dipc_container_of(watch, struct dipc_node, by_name),
+			watch);
 }
 
 /* Clients spin only where the engine would. */
@@ -453,6 +469,42 @@ static bool socket_is_live(const struct sockaddr_un *addr)
 	return is_live;
 }
 
+static int listen_by_name(struct dipc_node *node)
+{
+	struct sockaddr_un addr = {.sun_family = AF_UNIX};
+	uint64_t name;
+	int fd, len, ret;
+
+	if (getrandom(&name, sizeof(name), 0) != sizeof(name))
+		return -errno;
+	fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (fd < 0)
+		return -errno;
+	/* an empty string first: a name, not a path */
+	len = snprintf(addr.sun_path + 1, sizeof(addr.sun_path) - 1,
+		       DIPC_LOCAL_NAME, (unsigned long long)name);
+	if (bind(fd, (struct sockaddr *)&addr,
+		 (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1) +
+			 (socklen_t)len) ||
+	    listen(fd, 512)) {
+		ret = -errno;
+		goto err_fd;
+	}
+	node->by_name.fd = fd;
+	node->by_name.fn = by_name_readable;
+	ret = dipc_loop_watch(node->loop, &node->by_name, EPOLLIN);
+	if (ret)
+		goto err_watch;
+	node->name = name;
+	return 0;
+
+err_watch:
+	node->by_name.fd = -1;
+err_fd:
+	close(fd);
+	return ret;
+}
+
 int dipc_clients_listen(struct dipc_node *node)
 {
 	const char *path = node->conf->socket;
@@ -485,6 +537,10 @@ int dipc_clients_listen(struct dipc_node *node)
 	ret = dipc_loop_watch(node->loop, &node->listener, EPOLLIN);
 	if (ret)
 		goto err_fd;
+	ret = listen_by_name(node);
+	if (ret)
+		dipc_warn("programs in a chroot cannot connect again: %s",
+			  strerror(-ret));
 	node->slots.poll = slots_poll;
 	node->slots.arm = slots_arm;
 	node->slots.disarm = slots_disarm;
@@ -520,6 +576,11 @@ void dipc_clients_close(struct dipc_node *node)
 	dipc_loop_unwatch(node->loop, &node->listener);
 	close(node->listener.fd);
 	node->listener.fd = -1;
+	if (node->by_name.fd >= 0) {
+		dipc_loop_unwatch(node->loop, &node->by_name);
+		close(node->by_name.fd);
+		node->by_name.fd = -1;
+	}
 	dipc_list_for_each_safe (pos, tmp, &node->clients)
 		client_close(dipc_container_of(pos, struct dipc_client, entry));
 }

@@ -550,6 +550,7 @@ int dipc_node_run(const struct dipc_config *conf, int keeper, int ready_fd)
 	node->keeper = keeper;
 	node->ready_fd = ready_fd;
 	node->listener.fd = -1;
+	node->by_name.fd = -1;
 	dipc_list_init(&node->clients);
 	dipc_list_init(&node->processes);
 	ret = dipc_loop_create(dipc_clock_system(), conf->spin_us * DIPC_USEC,

@@ -34,6 +34,8 @@ struct dipc_node {
 	uint64_t nr_deaths;          /* found so far */
 	struct dipc_waitq buried;    /* woken when one is forgotten */
 	struct dipc_watch listener;  /* the Unix socket */
+	struct dipc_watch by_name;   /* the same; see DIPC_LOCAL_NAME */
+	uint64_t name;               /* its number, 0: there is none */
 	struct dipc_watch signals;
 	struct dipc_poller slots;
 	struct dipc_timer pulse;

@@ -11,7 +11,7 @@ trap 'exit 1' INT TERM
 
 # ---- a program that becomes somebody else -----------------------------------
 
-for name in user groups attached undo many dropped threads capabilities; do
+for name in user groups attached undo many dropped threads capabilities chroot; do
 	eval "test_identity_$name() {
 		on 1 timeout $((20 * DIPC_TEST_SLOW)) \
 			\"\$JOBS/job_identity\" $name
@@ -151,10 +151,8 @@ if ! cluster_up 2; then
 	summary
 	exit 1
 fi
-# another user's program must get at the socket of this test's cluster
-chmod 755 "$CLUSTER"
 identities="identity_user identity_groups identity_attached identity_undo
-	identity_many identity_dropped identity_threads identity_capabilities
+	identity_many identity_dropped identity_threads identity_capabilities identity_chroot
 	door_thread_user"
 if [ "$(id -u)" -ne 0 ]; then
 	say "skip $DIPC_TRANSPORT.identity: only root can become another user"

@@ -252,6 +252,37 @@ static void case_dropped(void)
 	remove_set(id);
 }
 
+/* A daemon that locks itself up where dipcd's socket has no path. */
+static void case_chroot(void)
+{
+	char cell[] = "/tmp/job_identity.XXXXXX";
+	int id = make_set(0600), open_id = make_set(0666), status;
+	pid_t pid;
+
+	if (!mkdtemp(cell))
+		die("mkdtemp");
+	pid = fork();
+	if (pid == 0) {
+		expect(id, 1, "root");
+		if (chroot(cell) || chdir("/") || setgid(NOBODY) ||
+		    setuid(NOBODY))
+			die("chroot");
+		expect(id, 0, "locked up");
+		expect(open_id, 1, "what everybody may");
+		/* and its children, who start without a connection */
+		pid = fork();
+		if (pid == 0) {
+			expect(id, 0, "the child of one locked up");
+			_exit(0);
+		}
+		_exit(waitpid(pid, &status, 0) != pid || status);
+	}
+	if (waitpid(pid, &status, 0) != pid || status || rmdir(cell))
+		die("the child");
+	remove_set(id);
+	remove_set(open_id);
+}
+
 static void *sleeper(void *arg)
 {
 	struct sembuf down = {.sem_op = -1};
@@ -300,6 +331,7 @@ int main(int argc, char **argv)
 		{"undo", case_undo},
 		{"many", case_many},
 		{"dropped", case_dropped},
+		{"chroot", case_chroot},
 		{"threads", case_threads},
 		{"capabilities", case_capabilities},
 	};
