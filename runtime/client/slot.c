@@ -171,10 +171,12 @@ static bool use_spin(const struct slot_use *use)
 	uint32_t spin = atomic_load_explicit(&use->conn->engine->spin_ns,
 					     memory_order_relaxed);
 	uint64_t end;
-	unsigned i;
+	unsigned i, rounds;
 
 	if (spin == 0)
 		return use_is_done(use);
+	/* each round is longer than its 32 ns; a clock may be made to stand */
+	rounds = spin / 32 + 1;
 	end = now_ns() + spin;
 	do {
 		for (i = 0; i < 32; i++) {
@@ -182,7 +184,7 @@ static bool use_spin(const struct slot_use *use)
 				return true;
 			__builtin_ia32_pause();
 		}
-	} while (now_ns() < end);
+	} while (--rounds && now_ns() < end);
 	return false;
 }
 
