@@ -14,7 +14,7 @@
 #include "runtime/base/log.h"
 
 #define RELOOK    DIPC_SEC
-#define FULL_WAIT (10 * DIPC_MSEC)
+#define FULL_WAIT (100 * DIPC_MSEC)
 
 struct dipc_waiters {
 	struct dipc_fabric *fabric; /* borrowed */
