@@ -9,6 +9,8 @@
 #include "runtime/client/copy.h"
 #include "runtime/client/stat.h"
 
+#define COPY_READS 8192u /* msgmax, as the kernel begins with */
+
 DIPC_EXPORT int msgget(key_t key, int flags)
 {
 	int use;
@@ -60,6 +62,25 @@ DIPC_EXPORT int msgsnd(int id, const void *msgp, size_t size, int flags)
 	return (int)dipc_posix_ret(msg_send(id, msgp, size, flags, handlers));
 }
 
+/* MSG_COPY: the kernel reads the room for the text before it looks for one. */
+static int copy_room(const void *msgp, size_t size)
+{
+	const char *at = msgp;
+	char part[256];
+
+	if (size > COPY_READS)
+		size = COPY_READS;
+	while (size) {
+		size_t n = size < sizeof(part) ? size : sizeof(part);
+
+		if (dipc_copy_in(part, at, n))
+			return -EFAULT;
+		at += n;
+		size -= n;
+	}
+	return 0;
+}
+
 static int64_t msg_receive(int id, void *msgp, size_t size, long type,
 			   int flags, uint32_t handlers)
 {
@@ -72,6 +93,9 @@ static int64_t msg_receive(int id, void *msgp, size_t size, long type,
 
 	if ((ssize_t)size < 0)
 		return -EINVAL;
+	if ((flags & MSG_COPY) && (flags & IPC_NOWAIT) &&
+	    !(flags & MSG_EXCEPT) && copy_room(msgp, size))
+		return -EFAULT;
 	c.args.msg.id = id;
 	c.args.msg.flags = flags;
 	c.args.msg.type = type;

@@ -25,11 +25,13 @@ static int64_t job_dispatch(struct dipc_job *job)
 	case DIPC_CALL_SEMGET:
 	case DIPC_CALL_SEMOP:
 	case DIPC_CALL_SEMCTL:
+		dipc_process_settle(job->client->process, &job->cancel);
 		return dipc_job_sem(job);
 	case DIPC_CALL_MSGGET:
 	case DIPC_CALL_MSGSND:
 	case DIPC_CALL_MSGRCV:
 	case DIPC_CALL_MSGCTL:
+		dipc_process_settle(job->client->process, &job->cancel);
 		return dipc_job_msg(job);
 	case DIPC_CALL_LS:
 	case DIPC_CALL_STATUS:
@@ -79,6 +81,7 @@ static void job_fiber(void *arg)
 	client->jobs[job->index] = NULL;
 	job_finish(job, result);
 	free(job);
+	dipc_process_job_end(client->process);
 	dipc_client_put(client);
 }
 
@@ -127,6 +130,7 @@ void dipc_job_start(struct dipc_client *client, unsigned index)
 	job->cancel.is_set =
 		atomic_load_explicit(&slot->must_cancel, memory_order_relaxed);
 	client->jobs[index] = job;
+	dipc_process_job_begin(client->process);
 	dipc_client_get(client);
 }
 

@@ -34,7 +34,6 @@ static int64_t job_semop(struct dipc_job *job)
 			return -ENOMEM;
 	}
 	memcpy(ops, job->payload, nr * sizeof(*ops));
-	dipc_process_settle(process, job->args.semop.id, &job->cancel);
 	ret = dipc_sem_op_undo(job->node->sems, job->args.semop.id,
 			       &job->client->cred, process->undo, ops, nr,
 			       deadline, &job->cancel);
@@ -135,8 +134,6 @@ static int64_t job_semctl(struct dipc_job *job)
 {
 	int64_t ret;
 
-	dipc_process_settle(job->client->process, job->args.ctl.id,
-			    &job->cancel);
 	switch (job->args.ctl.cmd) {
 	case SETVAL:
 		return sem_setval(job);

@@ -32,6 +32,8 @@ struct dipc_node {
 	struct dipc_list processes;  /* struct dipc_process */
 	struct dipc_watch deaths;    /* epoll of the processes' pidfds */
 	uint64_t nr_deaths;          /* found so far */
+	unsigned nr_dying;           /* of them, not forgotten yet */
+	unsigned nr_jobs;            /* calls of all processes */
 	struct dipc_waitq buried;    /* woken when one is forgotten */
 	struct dipc_watch listener;  /* the Unix socket */
 	struct dipc_watch by_name;   /* the same; see DIPC_LOCAL_NAME */

@@ -28,6 +28,7 @@ static void process_free(struct dipc_process *p)
 	close(p->pidfd);
 	dipc_sem_undoer_destroy(p->undo);
 	dipc_list_del(&p->entry);
+	node->nr_dying -= p->death != 0;
 	free(p);
 	dipc_waitq_wake_all(&node->buried);
 }
@@ -64,6 +65,7 @@ static void process_gone(struct dipc_process *p)
 	struct dipc_node *node = p->node;
 
 	p->death = ++node->nr_deaths;
+	node->nr_dying++;
 	(void)epoll_ctl(node->deaths.fd, EPOLL_CTL_DEL, p->pidfd, NULL);
 	p->nr_refs++;
 	/* a child may have its sockets still: what it asked for is void */
@@ -241,10 +243,9 @@ int dipc_process_cred(int sock, struct dipc_cred *cred_out,
 
 /* ---- what they left ----------------------------------------------------- */
 
-/* Does the set ID wait for the burial of somebody who died up to DEATH? */
+/* Does anybody who died up to DEATH still have something to finish here? */
 static bool is_burying(const struct dipc_node *node,
-		       const struct dipc_process *self, int32_t id,
-		       uint64_t death)
+		       const struct dipc_process *self, uint64_t death)
 {
 	struct dipc_list *pos;
 
@@ -253,30 +254,46 @@ static bool is_burying(const struct dipc_node *node,
 			dipc_container_of(pos, struct dipc_process, entry);
 
 		if (p != self && p->death && p->death <= death &&
-		    dipc_sem_undoer_holds(p->undo, id))
+		    (p->nr_jobs || !dipc_sem_undoer_is_empty(p->undo)))
 			return true;
 	}
 	return false;
 }
 
-void dipc_process_settle(struct dipc_process *self, int32_t id,
+void dipc_process_settle(struct dipc_process *self,
 			 const struct dipc_cancel *cancel)
 {
 	struct dipc_node *node = self->node;
 	uint64_t death;
 
-	if (!dipc_sem_undoer_has_others(self->undo))
+	if (node->nr_jobs == self->nr_jobs &&
+	    !dipc_sem_undoer_has_others(self->undo))
 		return;
 	deaths_look(node);
 	death = node->nr_deaths;
-	while (is_burying(node, self, id, death)) {
+	while (node->nr_dying && is_burying(node, self, death)) {
 		/*
-		 * A burial waits for the calls of its process. If that is
-		 * waiting here, as we may be, the cancellation of both ends it.
+		 * A burial waits for the calls of its process. If one of those
+		 * is waiting here, as we may be, the cancellation of both ends
+		 * it.
 		 */
 		if (cancel->is_set)
 			break;
 		(void)dipc_waitq_wait(&node->buried,
 				      dipc_fabric_now(node->fabric) + LOOK);
 	}
+}
+
+void dipc_process_job_begin(struct dipc_process *process)
+{
+	process->nr_jobs++;
+	process->node->nr_jobs++;
+}
+
+void dipc_process_job_end(struct dipc_process *process)
+{
+	process->nr_jobs--;
+	process->node->nr_jobs--;
+	if (process->death)
+		dipc_waitq_wake_all(&process->node->buried);
 }

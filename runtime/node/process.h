@@ -22,6 +22,7 @@ struct dipc_process {
 	int pidfd;                    /* in node->deaths; owned */
 	uint32_t pid;
 	unsigned nr_refs; /* connections and running calls */
+	unsigned nr_jobs; /* running calls */
 	uint64_t death;   /* it has ended: the how manieth; 0: it lives */
 };
 
@@ -44,12 +45,15 @@ int dipc_process_cred(int sock, struct dipc_cred *cred_out,
 		      uint32_t **groups_out);
 
 /*
- * Whatever has ended on this node before now has given back what it held of the
- * set ID: so a parent that has waited for its child finds it done. SELF is who
- * asks. One system call if nobody has ended, none if nobody else uses SEM_UNDO.
- * Fiber.
+ * Whatever has ended on this node before now has given back what it held, and
+ * its calls are over: so a parent that has waited for its child finds it done.
+ * SELF is who asks. One system call if nobody has ended, none if nobody else
+ * uses SEM_UNDO or has a call under way. Fiber.
  */
-void dipc_process_settle(struct dipc_process *self, int32_t id,
+void dipc_process_settle(struct dipc_process *self,
 			 const struct dipc_cancel *cancel);
+/* A call of the process, from the moment it was taken up to its answer. */
+void dipc_process_job_begin(struct dipc_process *process);
+void dipc_process_job_end(struct dipc_process *process);
 
 #endif

@@ -197,8 +197,9 @@ struct dipc_arena_msg {
 			       READ of the right length brings it */
 	uint32_t snd_min;   /* [lock] no blocked sender has less text */
 	uint32_t snd_max;   /* [lock] nor more */
-	uint32_t reserved;
-	int64_t first_type;          /* [lock] of `first` */
+	uint32_t nr_sets;   /* [lock] IPC_SETs: who was allowed before one asks
+			       again */
+	int64_t first_type; /* [lock] of `first` */
 	struct dipc_arena_wish wish; /* [lock] of rcv_first */
 };
 
@@ -323,11 +324,12 @@ struct dipc_arena_waiter {
 	uint16_t node;
 	uint16_t index; /* in the node's table: what a wake-up carries */
 	uint32_t pid;
-	uint32_t nr_ops;    /* semop; 0: a message call */
-	int64_t type;       /* msgrcv: wanted; msgsnd: the message's */
-	uint64_t size;      /* msgrcv: room, UINT32_MAX with MSG_NOERROR;
+	uint32_t nr_ops; /* semop; 0: a message call */
+	int64_t type;    /* msgrcv: wanted; msgsnd: the message's */
+	uint64_t size;   /* msgrcv: room, UINT32_MAX with MSG_NOERROR;
 			    msgsnd: length */
-	uint32_t flags;     /* msgrcv: MSG_EXCEPT. semop: 1 + the operation that
+	uint32_t
+		flags; /* msgrcv: MSG_EXCEPT. msgsnd: nr_sets. semop: 1 + the operation that
 			       is -ERANGE when its turn comes; 0: none */
 	uint32_t is_linked; /* [lock] 0: whoever unlinked it */
 	uint64_t msg;       /* msgsnd: the message; a msgrcv's is named by its

@@ -215,8 +215,12 @@ static int send_try(struct call *c)
 	if (ret)
 		return ret;
 	ret = dipc_object_allows(&h.obj, c->cred, DIPC_WANT_WRITE);
-	if (ret)
+	if (ret) {
+		/* the room that woke us is another's */
+		if (c->has_slept)
+			dipc_msg_admit(&h, false);
 		goto out_unlock;
+	}
 	if (dipc_msg_fits(&h.obj.msg, c->len))
 		return send_put(c, &h);
 	ret = -EAGAIN;

@@ -175,6 +175,7 @@ void dipc_msg_link_sender(struct msg_hold *h, struct dipc_waiter *w,
 	record_fill(h, w, pid, &rec);
 	rec.type = type;
 	rec.size = len;
+	rec.flags = q->nr_sets;
 	rec.msg = off;
 	if (!q->snd_first || len < q->snd_min)
 		q->snd_min = len;
@@ -419,6 +420,22 @@ static void sender_to_end(struct msg_hold *h, uint64_t off, uint64_t prev,
 	q->snd_last = off;
 }
 
+/* Room that is left to the senders who were sent to try again. */
+struct promised {
+	uint64_t bytes;
+	uint32_t nr;
+};
+
+static bool fits_beside(const struct dipc_arena_msg *q,
+			const struct promised *promised, uint64_t len)
+{
+	struct dipc_arena_msg then = *q;
+
+	then.cbytes += promised->bytes;
+	then.qnum += promised->nr;
+	return dipc_msg_fits(&then, len);
+}
+
 /*
  * As ss_wakeup() and who it wakes: everybody who fits into what is there now
  * gets up, in order; for whom others leave no room he lines up again. Who did
@@ -429,22 +446,31 @@ void dipc_msg_admit(struct msg_hold *h, bool must_retry)
 {
 	struct dipc_arena_msg *q = &h->obj.msg;
 	const struct dipc_arena_msg was = *q;
-	uint64_t at = q->snd_first, end = q->snd_last, prev = 0, next;
+	uint64_t at, end = q->snd_last, prev = 0, next;
 	bool has_large = !dipc_msg_fits(q, q->snd_max);
+	struct promised promised = {0};
 	struct dipc_arena_waiter rec;
 	uint32_t min = UINT32_MAX, max = 0;
 
-	for (next = at; next;) {
+	for (next = q->snd_first; next;) {
 		at = next;
-		if (!dipc_msg_fits(q, q->snd_min) &&
-		    (!has_large || q->qnum == was.qnum))
+		if (!fits_beside(q, &promised, q->snd_min) &&
+		    (!has_large || q->qnum + promised.nr == was.qnum))
 			return; /* then nobody fits, or has to move */
 		if (record_load(h, at, &rec))
 			return;
 		next = at == end ? 0 : rec.next;
-		if (dipc_msg_fits(q, rec.size)) {
-			if (sender_admit(h, prev, at, &rec, must_retry) < 0)
+		if (fits_beside(q, &promised, rec.size)) {
+			/* allowed under another mode: he asks again himself */
+			bool is_old = rec.flags != q->nr_sets;
+
+			if (sender_admit(h, prev, at, &rec,
+					 must_retry || is_old) < 0)
 				return;
+			if (is_old && !must_retry) {
+				promised.bytes += rec.size;
+				promised.nr++;
+			}
 			continue;
 		}
 		min = rec.size < min ? (uint32_t)rec.size : min;

@@ -242,6 +242,9 @@ int dipc_object_set(struct dipc_fabric *f, int32_t id, enum dipc_kind kind,
 		obj.msg.qbytes = (uint32_t)stat->size;
 		set_field(&tx, &lock, &obj,
 			  offsetof(struct dipc_arena_object, msg.qbytes), 4);
+		obj.msg.nr_sets++;
+		set_field(&tx, &lock, &obj,
+			  offsetof(struct dipc_arena_object, msg.nr_sets), 4);
 	}
 	dipc_lock_release_in(&lock, &tx);
 	ret = dipc_tx_run(&tx);

@@ -99,6 +99,55 @@ static void sender_gives_up(void **state)
 	mq_run(gives_up_main);
 }
 
+/* A mode that came while he was waiting binds a sender when his turn comes. */
+static void mode_main(void *arg)
+{
+	const struct dipc_cred root = {.has_sys_admin = true};
+	struct dipc_stat stat = {
+		.uid = 10, .gid = 20, .mode = 0440, .size = MQ_SMALL};
+	struct mq_caller c[2];
+
+	(void)arg;
+	assert_int_equal(mq_send_to(mq_small, 1, 1, mq_text(90), 0), 0);
+	mq_start_send(&c[0], mq_small, 2, 2, mq_text(50));
+	mq_start_send(&c[1], mq_small, 3, 3, mq_text(60));
+	assert_int_equal(dipc_object_set(mq_fx.node[1].fabric, mq_small,
+					 DIPC_KIND_MSG, &root, &stat),
+			 0);
+	assert_int_equal(dipc_msg_kick(mq_msgs[1], mq_small), 0);
+	assert_int_equal(mq_check(mq_small), 2);
+	assert_int_equal(mq_receive_from(mq_small, 1, 0, 0, 100), 90);
+	mq_await(&c[0]);
+	mq_await(&c[1]);
+	assert_int_equal(c[0].ret, -EACCES);
+	assert_int_equal(c[1].ret, -EACCES);
+	drain("");
+	/* and one that allows it does not */
+	stat.mode = 0600;
+	assert_int_equal(dipc_object_set(mq_fx.node[1].fabric, mq_small,
+					 DIPC_KIND_MSG, &root, &stat),
+			 0);
+	assert_int_equal(mq_send_to(mq_small, 1, 1, mq_text(90), 0), 0);
+	mq_start_send(&c[0], mq_small, 2, 2, mq_text(50));
+	assert_int_equal(dipc_object_set(mq_fx.node[1].fabric, mq_small,
+					 DIPC_KIND_MSG, &root, &stat),
+			 0);
+	mq_start_send(&c[1], mq_small, 3, 3, mq_text(60));
+	assert_int_equal(mq_receive_from(mq_small, 1, 0, 0, 100), 90);
+	mq_await(&c[0]);
+	assert_int_equal(c[0].ret, 0);
+	assert_int_equal(mq_receive_from(mq_small, 1, 0, 0, 100), 50);
+	mq_await(&c[1]);
+	drain("3");
+	assert_int_equal(mq_blocks_in_use(), 0);
+}
+
+static void new_mode(void **state)
+{
+	(void)state;
+	mq_run(mode_main);
+}
+
 static int64_t copy(int64_t index, int flags, size_t room)
 {
 	return mq_receive_from(mq_id, 2, index, MSG_COPY | IPC_NOWAIT | flags,
@@ -154,6 +203,7 @@ static void copies(void **state)
 	cmocka_unit_test_setup_teardown(line_of_senders, with, mq_teardown),   \
 		cmocka_unit_test_setup_teardown(sender_gives_up, with,         \
 						mq_teardown),                  \
+		cmocka_unit_test_setup_teardown(new_mode, with, mq_teardown),  \
 		cmocka_unit_test_setup_teardown(copies, with, mq_teardown)
 
 int main(void)
