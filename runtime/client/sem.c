@@ -60,6 +60,7 @@ static int64_t sem_op(int id, struct sembuf *ops, size_t nr,
 			return -EFAULT;
 		c.args.semop.timeout_ns = timeout_ns(&t);
 	}
+	nr = (uint32_t)nr; /* as the system call takes it */
 	if (nr == 0)
 		return -EINVAL;
 	if (nr > DIPC_SLOT_PAYLOAD / sizeof(*ops))
