@@ -323,6 +323,16 @@ static void full_with_senders(void)
 	blocked(1, false, 6, 30);
 }
 
+/* One receive lets one in; two go to the end of the line for that. */
+static void full_with_a_line(void)
+{
+	full();
+	blocked(1, false, 4, 40);
+	blocked(3, false, 5, 30);
+	blocked(1, false, 6, 60);
+	blocked(3, false, 7, 45);
+}
+
 static void two_receivers(void)
 {
 	blocked(1, true, 0, 0);
@@ -383,6 +393,8 @@ static void receive__admit(void **state)
 {
 	(void)state;
 	run_sweep(full_with_senders, true, false, 0, 0);
+	run_sweep(full_with_a_line, true, false, 0, 0);
+	run_sweep(full_with_a_line, true, false, 2, 0);
 }
 
 static void receive__block(void **state)

@@ -313,6 +313,73 @@ static void race_check(bool has_happened)
 	assert_int_equal(value(0), 0);
 }
 
+/* SETVAL, while others hold adjustments, and one sleeps with SEM_UNDO. */
+static struct dipc_sem_undoer *undoer[2]; /* of nodes 2 and 3 */
+
+static int op_undo(unsigned node, unsigned num, int op)
+{
+	struct sembuf sb = {(unsigned short)num, (short)op, SEM_UNDO};
+
+	return dipc_sem_op_undo(sems[node], id, &root, undoer[node - 2], &sb, 1,
+				DIPC_NEVER, NULL);
+}
+
+static void clear_prepare(void)
+{
+	unsigned i;
+
+	for (i = 0; i < 2; i++) {
+		assert_int_equal(
+			dipc_sem_undoer_create(sems[2 + i], 7, &undoer[i]), 0);
+		assert_int_equal(op_undo(2 + i, 0, 5), 0);
+	}
+	assert_int_equal(op_undo(2, 1, 3), 0);
+}
+
+static bool is_acting;
+
+/* The wire only eats requests; a real one breaks the connections as well. */
+static void breaker_main(void *arg)
+{
+	unsigned i;
+
+	(void)arg;
+	while (is_acting && !slow_wire_missed())
+		dipc_fiber_sleep(DIPC_MSEC / 4);
+	for (i = 2; is_acting && i <= 3; i++)
+		dipc_fabric_fence(fx.node[DOOMED].fabric, i, 1);
+}
+
+static int clear_act(void)
+{
+	unsigned short v = 50;
+	int ret;
+
+	is_acting = true;
+	arena_fixture_spawn(&fx, breaker_main, NULL);
+	ret = dipc_sem_set(sems[DOOMED], id, &root, 0, &v, 1);
+	is_acting = false;
+	return ret;
+}
+
+static void clear_check(bool has_happened)
+{
+	int left, v = value(0);
+	unsigned i;
+
+	assert_true(v == 10 || v == 50);
+	if (has_happened)
+		assert_int_equal(v, 50);
+	for (i = 0; i < 2; i++) {
+		assert_int_equal(dipc_sem_undoer_run(undoer[i]), 0);
+		dipc_sem_undoer_destroy(undoer[i]);
+	}
+	/* once the value is set, all are cleared; before, some may be */
+	left = value(0);
+	assert_true(v == 50 ? left == 50 : left % 5 == 0 && left <= 10);
+	assert_int_equal(value(1), 0);
+}
+
 static const struct scenario scenarios[] = {
 	{"one V wakes one", v_prepare, v_act, v_check},
 	{"a unit moves", move_prepare, move_act, move_check},
@@ -321,6 +388,7 @@ static const struct scenario scenarios[] = {
 	{"blocking", block_prepare, block_act, block_check},
 	{"withdrawing", middle_prepare, middle_act, middle_check},
 	{"V against a timeout", race_prepare, race_act, race_check},
+	{"SETVAL clears", clear_prepare, clear_act, clear_check},
 };
 
 /* ---- dying at every step ------------------------------------------------ */
@@ -393,10 +461,12 @@ static uint64_t die_after(const struct scenario *scenario, uint64_t nr,
 
 	slow_wire_drop();
 	arena_fixture_start(&fx, 3, objects, 1);
-	for (i = 1; i <= fx.nr_nodes; i++)
+	for (i = 1; i <= fx.nr_nodes; i++) {
 		assert_int_equal(dipc_sems_create(fx.node[i].fabric,
 						  fx.node[i].ws, &sems[i]),
 				 0);
+		fx.node[i].sems = sems[i];
+	}
 	id = arena_fixture_id(&fx, 0);
 	slow_wire_start(fx.loop, seed);
 	arena_fixture_run(&fx, die, &d);
@@ -456,7 +526,8 @@ int main(void)
 	cmocka_unit_test_prestate(each_step__recovery_is_repeatable,           \
 				  (void *)&scenarios[i])
 	const struct CMUnitTest tests[] = {
-		T(0), T(1), T(2), T(3), T(4), T(5), T(6), T2(1), T2(2), T2(3),
+		T(0), T(1), T(2),  T(3),  T(4),  T(5),
+		T(6), T(7), T2(1), T2(2), T2(3),
 	};
 #undef T
 #undef T2
