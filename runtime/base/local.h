@@ -317,9 +317,11 @@ struct dipc_stat {
 	uint64_t bytes; /* msg cbytes */
 	int32_t pid1;   /* shm cpid, msg lspid */
 	int32_t pid2;   /* shm lpid, msg lrpid */
+	uint32_t node1; /* of pid1; 0: nobody yet */
+	uint32_t node2;
 };
 
-static_assert(sizeof(struct dipc_stat) == 88, "local layout");
+static_assert(sizeof(struct dipc_stat) == 96, "local layout");
 
 struct dipc_ls_row {
 	struct dipc_stat stat;
@@ -328,7 +330,7 @@ struct dipc_ls_row {
 	uint64_t rss;  /* segments: bytes that are on this node */
 };
 
-static_assert(sizeof(struct dipc_ls_row) == 104, "local layout");
+static_assert(sizeof(struct dipc_ls_row) == 112, "local layout");
 
 /* An index is an object's slot in the arena, whatever its kind. */
 struct dipc_info {

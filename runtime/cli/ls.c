@@ -190,8 +190,8 @@ static void print_details(const struct dipc_ls_row *row)
 	if (word[1])
 		printf(", %s %s", word[1], time_text(s->time2, a));
 	if (word[2])
-		printf(", %s pid %d, %s pid %d", word[2], s->pid1, word[3],
-		       s->pid2);
+		printf(", %s pid %d@%u, %s pid %d@%u", word[2], s->pid1,
+		       s->node1, word[3], s->pid2, s->node2);
 	putchar('\n');
 }
 
@@ -224,13 +224,14 @@ static void print_table(const struct listing *list, bool is_verbose)
 
 /* What the fields that differ are called; NULL: of no meaning. */
 static const struct {
-	const char *time1, *time2, *size, *count, *bytes, *pid1, *pid2;
+	const char *time1, *time2, *size, *count, *bytes;
+	const char *pid1, *node1, *pid2, *node2;
 } field_names[] = {
 	[KIND_SHM] = {"atime", "dtime", "size", "attached", NULL, "cpid",
-		      "lpid"},
-	[KIND_SEM] = {"otime", NULL, "semaphores", NULL, NULL, NULL, NULL},
+		      "cpid_node", "lpid", "lpid_node"},
+	[KIND_SEM] = {.time1 = "otime", .size = "semaphores"},
 	[KIND_MSG] = {"stime", "rtime", "size", "messages", "bytes", "lspid",
-		      "lrpid"},
+		      "lspid_node", "lrpid", "lrpid_node"},
 };
 
 static void put(json_t *o, const char *name, uint64_t value)
@@ -252,7 +253,9 @@ static void put_varying(json_t *o, const struct dipc_ls_row *row)
 	put(o, field_names[k].time1, (uint64_t)s->time1);
 	put(o, field_names[k].time2, (uint64_t)s->time2);
 	put(o, field_names[k].pid1, (uint64_t)s->pid1);
+	put(o, field_names[k].node1, s->node1);
 	put(o, field_names[k].pid2, (uint64_t)s->pid2);
+	put(o, field_names[k].node2, s->node2);
 	if (k == KIND_SHM)
 		json_object_set_new(o, "removed",
 				    json_boolean(s->mode & SHM_DEST_BIT));

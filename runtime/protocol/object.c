@@ -104,14 +104,21 @@ int dipc_object_is_owner(const struct dipc_arena_object *obj,
 
 /* ---- IPC_STAT and IPC_SET ----------------------------------------------- */
 
+static void stat_who(uint32_t who1, uint32_t who2, struct dipc_stat *st)
+{
+	st->pid1 = (int32_t)dipc_who_pid(who1);
+	st->node1 = dipc_who_node(who1);
+	st->pid2 = (int32_t)dipc_who_pid(who2);
+	st->node2 = dipc_who_node(who2);
+}
+
 static void stat_shm(const struct dipc_arena_shm *shm, struct dipc_stat *st)
 {
 	st->size = shm->size;
 	st->count = shm->nattch;
 	st->time1 = (int64_t)shm->atime;
 	st->time2 = (int64_t)shm->dtime;
-	st->pid1 = (int32_t)dipc_who_pid((uint32_t)shm->pids);
-	st->pid2 = (int32_t)dipc_who_pid((uint32_t)(shm->pids >> 32));
+	stat_who((uint32_t)shm->pids, (uint32_t)(shm->pids >> 32), st);
 }
 
 static void stat_msg(const struct dipc_arena_msg *msg, struct dipc_stat *st)
@@ -121,8 +128,7 @@ static void stat_msg(const struct dipc_arena_msg *msg, struct dipc_stat *st)
 	st->bytes = msg->cbytes;
 	st->time1 = (int64_t)msg->stime;
 	st->time2 = (int64_t)msg->rtime;
-	st->pid1 = (int32_t)dipc_who_pid(msg->lspid);
-	st->pid2 = (int32_t)dipc_who_pid(msg->lrpid);
+	stat_who(msg->lspid, msg->lrpid, st);
 }
 
 void dipc_object_stat(const struct dipc_arena_object *obj,

@@ -41,6 +41,7 @@ test_pid_node() {
 	at 3 0x2101 who sem 2 1
 	at 1 0x2101 who receiver 0 3
 	at 1 0x2101 who sender 0 2
+	"$DIPC" ls --dir "$CLUSTER" -v | grep -E 'sent by pid [0-9]+@2, received by pid [0-9]+@3'
 	at 1 0x2101 destroy
 }
 
