@@ -72,6 +72,14 @@ static inline struct timespec in_ms(clockid_t clock, long ms)
 	return t;
 }
 
+/* MS on a laptop, on this machine. */
+static inline long patience(long ms)
+{
+	const char *slow = getenv("DIPC_TEST_SLOW");
+
+	return slow ? ms * number(slow) : ms;
+}
+
 static inline long now_ms(void)
 {
 	struct timespec t = in_ms(CLOCK_MONOTONIC, 0);

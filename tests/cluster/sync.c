@@ -192,7 +192,7 @@ static void lock(enum kind kind)
 		ok_errno(sem_wait(&s->binary), "sem_wait");
 	} else {
 		while ((ret = pthread_mutex_trylock(&s->mutex[0])) == EBUSY)
-			sched_yield();
+			usleep(100);
 		ok(ret, "pthread_mutex_trylock");
 	}
 }
