@@ -120,7 +120,7 @@ rxe() {
 
 say "== packages"
 # shellcheck disable=SC2086
-if ! install_packages $DIPC_PACKAGES clang procps; then
+if ! install_packages $DIPC_PACKAGES clang procps fakeroot; then
 	say "0 passed, 1 failed"
 	exit 1
 fi
