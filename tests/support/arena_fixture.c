@@ -10,6 +10,7 @@
 
 #include <cmocka.h>
 
+#include "runtime/protocol/futex.h"
 #include "runtime/protocol/object.h"
 
 #define SLOTS      16u
@@ -103,6 +104,8 @@ static void on_request(void *arg, struct dipc_incoming *in)
 
 	if (node->sems)
 		dipc_sems_request(node->sems, in);
+	else if (node->futexes)
+		dipc_futexes_request(node->futexes, in);
 	else
 		dipc_incoming_answer(in, &answer);
 }

@@ -22,8 +22,10 @@ struct fixture_object {
 struct fixture_node {
 	struct dipc_fabric *fabric; /* owned */
 	struct dipc_waiters *ws;    /* owned */
-	struct dipc_sems *sems;     /* the test's; NULL: answers all with 0 */
-	bool is_deaf;               /* loses every wake-up */
+	struct dipc_sems *sems;     /* the test's, as is futexes; with neither
+				       it answers all with 0 */
+	struct dipc_futexes *futexes;
+	bool is_deaf; /* loses every wake-up */
 	unsigned nr_wakes;
 };
 
