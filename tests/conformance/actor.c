@@ -16,7 +16,7 @@
 #define UNTIL_MS    2000
 #define SLEEPING_MS 40 /* asleep for so long: blocked */
 #define NR_LOOKS    10
-#define DAEMONS_MS  1000 /* others keep them busy */
+#define DAEMONS_MS  400 /* others keep them busy */
 
 enum mode { MODE_CALL, MODE_START, MODE_BLOCK };
 
@@ -96,9 +96,9 @@ void sleep_ms(int ms)
 		;
 }
 
-void deviates(const char *heading)
+void deviates(const char *words)
 {
-	deviation = heading;
+	deviation = words;
 }
 
 static void hold_begin(void)

@@ -140,10 +140,10 @@ void until_begin(void);
 bool until_done(long got, long expected);
 
 /*
- * The next line's result differs on purpose: it is not printed. HEADING is in
- * docs/deviations.md, which gives the reason.
+ * The next line's result differs on purpose: it is not printed. WORDS are from
+ * the row of docs/deviations.md that gives the reason.
  */
-void deviates(const char *heading);
+void deviates(const char *words);
 
 /* ---- output ---------------------------------------------------------------*/
 

@@ -210,7 +210,7 @@ static void leaves_the_line(void)
 
 	actor_catch(B, SIGUSR1, 0);
 	a_semop(blocks(B), set, OPS({0, -1, 0}));
-	a_semtimedop(blocks(C), set, OPS({0, -1, 0}), scaled_ms(400));
+	a_semtimedop(blocks(C), set, OPS({0, -1, 0}), scaled_ms(900));
 	a_semop(blocks(D), set, OPS({0, -1, 0}));
 	actor_signal(B, SIGUSR1);
 	finish(B);

@@ -21,15 +21,15 @@ static void expires(void)
 	int set = three_and_set(2);
 
 	a_semtimedop(A, set, OPS({0, -1, 0}), 1);
-	a_semtimedop(blocks(B), set, OPS({0, -1, 0}), scaled_ms(400));
+	a_semtimedop(blocks(B), set, OPS({0, -1, 0}), scaled_ms(900));
 	a_getncnt(A, set, 0);
 	finish(B);
 	a_getncnt(A, set, 0);
 	a_semop(A, set, OPS({0, 1, 0}));
 	a_getval(A, set, 0);
-	a_semtimedop(blocks(B), set, OPS({0, 0, 0}), scaled_ms(400));
+	a_semtimedop(blocks(B), set, OPS({0, 0, 0}), scaled_ms(900));
 	a_semtimedop(blocks(C), set, OPS({0, -1, 0}, {1, -1, SEM_UNDO}),
-		     scaled_ms(400));
+		     scaled_ms(900));
 	a_getzcnt(A, set, 0);
 	a_getncnt(A, set, 1);
 	finish(B);
@@ -155,30 +155,25 @@ static void not_interrupted(void)
 	a_getval(A, set, 0);
 }
 
+/*
+ * signal(7): semop fails with EINTR after a stop, without any handler. Where it
+ * goes on instead it must not lose what is given meanwhile.
+ */
 static void stopped(void)
 {
 	int set = three_and_set(1);
+	long ret, left;
 
+	deviates("SIGCONT after a stop");
 	a_semop(blocks(B), set, OPS({0, -1, 0}));
 	actor_signal(B, SIGSTOP);
 	sleep_ms(50);
 	a_semop(A, set, OPS({0, 1, 0}));
-	a_getval(A, set, 0);
-	a_getpid(A, set, 0);
 	actor_signal(B, SIGCONT);
-	finish(B);
-}
-
-/* signal(7): it fails with EINTR after a stop, without any handler. */
-static void continued(void)
-{
-	int set = three_and_set(1);
-
-	a_semop(blocks(B), set, OPS({0, -1, 0}));
-	actor_signal(B, SIGSTOP);
-	sleep_ms(50);
-	actor_signal(B, SIGCONT);
-	finish(B);
+	ret = finish(B);
+	deviates("SIGCONT after a stop");
+	left = a_getval(A, set, 0);
+	out("%s\n", (ret == 0) + left == 1 ? "one" : "none or two");
 	a_getncnt(A, set, 0);
 }
 
@@ -235,7 +230,6 @@ const struct conformance_case sem_time_cases[] = {
 	{"sem_time.interrupted", interrupted},
 	{"sem_time.not_interrupted", not_interrupted},
 	{"sem_time.stopped", stopped},
-	{"sem_time.continued", continued},
 	{"sem_time.times", times},
 	{"sem_time.times_of_changes", times_of_changes},
 	{0},
