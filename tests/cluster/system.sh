@@ -142,9 +142,14 @@ test_start() {
 	done
 }
 
+# A case is a subshell: this cluster ends with it, the other one stays.
+own_cluster() {
+	trap cluster_down EXIT
+	cluster_up "$@"
+}
+
 test_limits() {
-	cluster_down
-	cluster_up 2 --set limits.msgmni=3 --set limits.semmni=3 --set limits.shmmni=3 \
+	own_cluster 2 --set limits.msgmni=3 --set limits.semmni=3 --set limits.shmmni=3 \
 		--set limits.semmsl=77 --set limits.msgmax=1234 --set limits.shmmax=99M
 	all 1 ipcs -l >"$WORK/ipcs"
 	has "$WORK/ipcs" "max queues system wide = 3$"
@@ -162,8 +167,7 @@ test_limits() {
 
 # The kernel's limits, all of them at once, on a cluster as `dipc up` makes it.
 test_many() {
-	cluster_down
-	cluster_up 2
+	own_cluster 2
 	queues=$(scaled 32000)
 	sets=$(scaled 31999)
 	segments=$(scaled 4096)
