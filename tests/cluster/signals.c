@@ -293,6 +293,30 @@ static void with_info(int sig, siginfo_t *info, void *context)
 	was_on_stack = &here >= stack && &here < stack + SIGSTKSZ;
 }
 
+/* More handlers than the library has entries for. Each is one `ret`. */
+static void many_handlers(void)
+{
+	enum { NR = 700, STEP = 16, RET = 0xc3 };
+	unsigned char *code =
+		mmap(NULL, NR * STEP, PROT_READ | PROT_WRITE | PROT_EXEC,
+		     MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	struct sigaction old;
+	unsigned i;
+
+	if (code == MAP_FAILED)
+		die("mmap");
+	memset(code, RET, NR * STEP);
+	for (i = 0; i < NR; i++) {
+		void (*handler)(int) = (void (*)(int))(code + i * STEP);
+
+		handle(SIGUSR2, handler, 0);
+		raise(SIGUSR2);
+		sigaction(SIGUSR2, NULL, &old);
+		if (old.sa_handler != handler)
+			die("handler %u is another", i);
+	}
+}
+
 /* sigset() and siginterrupt() are old, not gone. */
 #pragma GCC diagnostic ignored "-Wdeprecated-declarations"
 
@@ -340,6 +364,7 @@ static int promises(void)
 		die("siginterrupt");
 	if (sigaction(SIGKILL, &sa, NULL) != -1 || errno != EINVAL)
 		die("SIGKILL");
+	many_handlers();
 	return 0;
 }
 

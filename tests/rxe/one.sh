@@ -34,6 +34,7 @@ part() {
 part contract "$BUILD/bin/contract_transport" verbs "$GUEST_IP"
 part cluster sh "$TOP/tests/cluster/run.sh"
 part futexes sh "$TOP/tests/cluster/futex.sh"
+part signals sh "$TOP/tests/cluster/signals.sh"
 part locks sh "$TOP/tests/cluster/sync.sh" mutexes buffer barrier \
 	owner_killed owner_node_killed
 part life sh "$TOP/tests/cluster/life.sh"
