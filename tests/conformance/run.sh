@@ -19,7 +19,11 @@ KEYS=$(printf '0x1%04x' $(($$ % 65536)))
 WORK=$(mktemp -d)
 chmod 755 "$WORK"
 PLACES="1 3"
-[ "$DIPC_TRANSPORT" = verbs ] && PLACES=3
+if [ "$DIPC_TRANSPORT" = verbs ]; then
+	PLACES=3
+	QUICK="sem_get.create sem_get.modes sem_op.wait_and_wake sem_op.counts
+		msg_receive.any msg_receive.several"
+fi
 
 all_down() {
 	for place in $PLACES; do

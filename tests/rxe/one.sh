@@ -37,6 +37,7 @@ part futexes sh "$TOP/tests/cluster/futex.sh"
 part signals sh "$TOP/tests/cluster/signals.sh"
 part locks sh "$TOP/tests/cluster/sync.sh" mutexes buffer barrier \
 	owner_killed owner_node_killed
+part conformance sh "$TOP/tests/conformance/run.sh" quick
 part life sh "$TOP/tests/cluster/life.sh"
 echo "$passed passed, $failed failed"
 [ $failed -eq 0 ]
