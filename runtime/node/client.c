@@ -82,6 +82,9 @@ static void client_close(struct dipc_client *c)
 			dipc_cancel_set(&c->jobs[i]->cancel);
 	dipc_job_futex_forget(c);
 	dipc_segments_forget(c);
+	/* an exec closes the socket when the old address space is gone */
+	if (c->space)
+		dipc_space_check(c->space);
 	dipc_client_put(c);
 }
 

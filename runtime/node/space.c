@@ -544,18 +544,19 @@ err_attach:
 
 /* ---- all of them -------------------------------------------------------- */
 
+void dipc_space_check(struct dipc_space *space)
+{
+	if (!space->is_dead && dipc_uffd_probe(space->watch.fd) == -ESRCH)
+		dipc_space_set_dead(space);
+}
+
 void dipc_spaces_sweep(struct dipc_spaces *spaces)
 {
 	struct dipc_list *pos;
 
-	dipc_list_for_each (pos, &spaces->spaces) {
-		struct dipc_space *space =
-			dipc_container_of(pos, struct dipc_space, node);
-
-		if (!space->is_dead &&
-		    dipc_uffd_probe(space->watch.fd) == -ESRCH)
-			dipc_space_set_dead(space);
-	}
+	dipc_list_for_each (pos, &spaces->spaces)
+		dipc_space_check(
+			dipc_container_of(pos, struct dipc_space, node));
 }
 
 void dipc_spaces_settle(struct dipc_spaces *spaces, int32_t id)

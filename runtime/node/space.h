@@ -88,6 +88,8 @@ int dipc_space_map(struct dipc_space *space, struct dipc_segment *seg,
  */
 void dipc_spaces_sweep(struct dipc_spaces *spaces);
 
+/* The same for SPACE alone. */
+void dipc_space_check(struct dipc_space *space);
 /*
  * The same, now, and only for those with a mapping of segment ID (< 0: any):
  * what has ended is counted before this returns.

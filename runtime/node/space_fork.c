@@ -37,8 +37,7 @@ static void space_ended(struct dipc_watch *watch, uint32_t events)
 
 	(void)events;
 	dipc_space_forget_end(space);
-	if (dipc_uffd_probe(space->watch.fd) == -ESRCH)
-		dipc_space_set_dead(space);
+	dipc_space_check(space);
 }
 
 /*

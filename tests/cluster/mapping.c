@@ -218,6 +218,24 @@ static int readonly(void)
 	MUST(mprotect(ro, PAGE, PROT_READ) == 0);
 	check_shared(at, 1, 7);
 	MUST(ro[PAGE] == 8);
+	/* a child's follows the segment too */
+	if (fork() == 0) {
+		volatile char *there = ro + PAGE;
+		unsigned i;
+
+		at[2 * PAGE] = *there == 8;
+		for (i = 0; *there != 33 && i < 3000; i++)
+			usleep(1000);
+		_exit(*there == 33 ? 0 : 1);
+	}
+	while (((volatile char *)at)[2 * PAGE] != 1)
+		usleep(1000);
+	peer_ask(at, 'w', 1, 33);
+	{
+		int status;
+
+		MUST(wait(&status) > 0 && status == 0);
+	}
 	MUST(shmdt(ro) == 0);
 	return 0;
 }
