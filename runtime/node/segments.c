@@ -538,9 +538,12 @@ static int attach_open(struct dipc_client *client, int32_t id, int32_t flags,
 	struct dipc_segment *seg;
 	int ret;
 
-	/* a removed segment is there as long as somebody lives */
-	dipc_spaces_settle(node->segments->spaces, id);
 	ret = dipc_object_read(node->fabric, id, DIPC_KIND_SHM, &obj);
+	if (ret == -EIDRM) {
+		/* a removed segment is there as long as somebody lives */
+		dipc_spaces_settle(node->segments->spaces, id);
+		ret = dipc_object_read(node->fabric, id, DIPC_KIND_SHM, &obj);
+	}
 	if (ret == -EIDRM)
 		ret = attach_is_possible(&obj, 0) ? 0 : -EINVAL;
 	if (ret)
