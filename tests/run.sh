@@ -84,7 +84,27 @@ quick() {
 	part "conformance, a few" 60 sh tests/conformance/run.sh quick
 }
 
+# Programs that know nothing of us, and so are not in docs/packages.sh.
+OTHERS="fakeroot php-cli postgresql python3 python3-sysv-ipc stress-ng"
+
+install_others() {
+	# a server for one test; no database of this machine's is begun
+	if ! [ -d /etc/postgresql-common ]; then
+		as_root=
+		[ "$(id -u)" -eq 0 ] || as_root=sudo
+		$as_root mkdir -p /etc/postgresql-common
+		echo 'create_main_cluster = false' | $as_root tee \
+			/etc/postgresql-common/createcluster.conf >/dev/null
+	fi
+	# shellcheck disable=SC2086
+	install_packages $OTHERS
+}
+
 everything() {
+	install_others || {
+		say "FAIL packages of other programs"
+		failed=$((failed + 1))
+	}
 	quick
 	part "exact over nodes" 120 sh tests/cluster/exact.sh
 	part "signals" 300 sh tests/cluster/signals.sh
@@ -98,11 +118,17 @@ everything() {
 	part "the boundary to programs" 200 sh tests/cluster/boundary.sh
 	part "install and link" 120 sh tests/cluster/install.sh
 	part "static checks" 120 sh tests/checks.sh
+	part "programs of others" 400 sh tests/conformance/thirdparty.sh
 	build clang build-clang
 	build asan build-asan &&
 		part "unit and contract, address and undefined" 400 \
 			ctest --test-dir build-asan --output-on-failure \
-			-L 'unit|contract'
+			-L 'unit|contract' &&
+		part "conformance, address and undefined" 900 \
+			sh tests/conformance/sanitized.sh build-asan
+	build tsan build-tsan &&
+		part "conformance, threads" 900 \
+			sh tests/conformance/sanitized.sh build-tsan
 	rxe
 }
 
@@ -113,6 +139,9 @@ rxe() {
 		tests/rxe/guest.sh run --timeout 540 tests/rxe/kernel.sh "$TOP/build/bin"
 	part "soft-RoCE: one machine, four nodes" 1300 \
 		tests/rxe/guest.sh run --timeout 1200 tests/rxe/one.sh "$TOP/build"
+	part "soft-RoCE: conformance over nodes" 1300 \
+		tests/rxe/guest.sh run --timeout 1200 tests/rxe/conformance.sh \
+		"$TOP/build"
 	part "soft-RoCE: machines on a private link" 900 \
 		tests/rxe/guest.sh run --guests 3 --timeout 800 \
 		tests/rxe/many.sh "$TOP/build"
