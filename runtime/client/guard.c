@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "runtime/client/guard.h"
 
-#include <linux/futex.h>
 #include <signal.h>
 #include <stddef.h>
 
@@ -54,31 +53,5 @@ void dipc_once_slowly(struct dipc_once *once, void (*fn)(void))
 	dipc_guard_enter(&guard);
 	pthread_once(&once->once, fn);
 	atomic_store_explicit(&once->is_done, true, memory_order_release);
-	dipc_guard_leave(&guard);
-}
-
-void dipc_lock_take(struct dipc_lock *lock)
-{
-	struct dipc_guard guard;
-	uint32_t seen = 0;
-
-	dipc_guard_enter(&guard);
-	if (!atomic_compare_exchange_strong_explicit(&lock->word, &seen, 1,
-						     memory_order_acquire,
-						     memory_order_relaxed))
-		while (atomic_exchange_explicit(&lock->word, 2,
-						memory_order_acquire))
-			dipc_sys_futex(&lock->word, FUTEX_WAIT_PRIVATE, 2, NULL,
-				       NULL, 0);
-	lock->guard = guard;
-}
-
-void dipc_lock_give(struct dipc_lock *lock)
-{
-	const struct dipc_guard guard = lock->guard; /* ours until the store */
-
-	if (atomic_exchange_explicit(&lock->word, 0, memory_order_release) == 2)
-		dipc_sys_futex(&lock->word, FUTEX_WAKE_PRIVATE, 1, NULL, NULL,
-			       0);
 	dipc_guard_leave(&guard);
 }
