@@ -8,6 +8,7 @@
 
 #define BATCH_ROOM 2048u
 #define WRITE_MAX  65536u
+#define POSTED_MAX 16u /* chains */
 
 void dipc_sem_batch_init(struct sem_batch *b, struct dipc_fabric *f)
 {
@@ -16,11 +17,28 @@ void dipc_sem_batch_init(struct sem_batch *b, struct dipc_fabric *f)
 	b->room = 0;
 	b->status = 0;
 	b->nr_checks = 0;
+	b->nr_posted = 0;
 }
 
 void dipc_sem_batch_end(struct sem_batch *b)
 {
 	dipc_tx_end(&b->tx);
+}
+
+/*
+ * The chain is full: on its way. One in POSTED_MAX is waited for, or a set of
+ * thousands would stand in the way of everything else on this connection, the
+ * heartbeat included.
+ */
+static int batch_send(struct sem_batch *b)
+{
+	int ret;
+
+	if (++b->nr_posted % POSTED_MAX)
+		return dipc_tx_post(&b->tx);
+	ret = dipc_tx_run(&b->tx);
+	dipc_tx_end(&b->tx);
+	return ret;
 }
 
 /* Room for one more request of LEN bytes, or an error. */
@@ -31,7 +49,7 @@ static int batch_need(struct sem_batch *b, size_t len)
 		return b->status;
 	if (b->tx.link &&
 	    (b->tx.nr == DIPC_TX_MAX || b->tx.used + len > b->room)) {
-		b->status = dipc_tx_post(&b->tx);
+		b->status = batch_send(b);
 		b->nr_checks = 0;
 	}
 	if (!b->status && !b->tx.link) {

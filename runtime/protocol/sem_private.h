@@ -135,7 +135,8 @@ struct sem_batch {
 	struct dipc_fabric *fabric;
 	struct dipc_tx tx;
 	size_t room;
-	int status; /* first error; everything after it is dropped */
+	int status;         /* first error; everything after it is dropped */
+	unsigned nr_posted; /* chains */
 	unsigned nr_checks;
 	struct {
 		const uint64_t *old;

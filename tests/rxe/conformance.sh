@@ -9,7 +9,7 @@ export BUILD TOP
 export DIPC_TRANSPORT=verbs
 export DIPC_TEST_SLOW="${DIPC_TEST_SLOW:-20}"
 # not here: what one node does alone (arguments, limits, addresses)
-exec sh "$TOP/tests/conformance/run.sh" cred sem_get.everywhere sem_op \
+exec sh "$TOP/tests/conformance/run.sh" cred sem_get.everywhere sem_get.largest sem_op \
 	sem_order sem_undo sem_perm sem_crash sem_thread.three_processes \
 	msg_send msg_receive msg_perm msg_child random.sem_1 random.msg_1 \
 	shm_get.raced shm_attach.many shm_attach.removed_while_attached \
