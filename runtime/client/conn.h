@@ -52,9 +52,9 @@ void dipc_slot_cancel_thread(const struct dipc_client_conn *conn,
 			     pthread_t thread);
 
 /*
- * In the child of a fork: no slot is in use. True if it may return into calls
- * of its parent's, because a handler made it: they have ended, but still look
- * at the area and the engine page.
+ * In the child of a fork: no slot is in use. True if it may return into a call
+ * of its parent's, at whatever instruction, because a handler may have made it:
+ * what looks at the area and the engine page there must find some.
  */
 bool dipc_slot_after_fork(void);
 

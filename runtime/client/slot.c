@@ -71,9 +71,9 @@ struct slot_use {
 
 /* The call that the thread is in and no handler has ended. */
 static _Thread_local DIPC_TLS_EARLY struct slot_use *_Atomic current;
-_Thread_local DIPC_TLS_EARLY uint32_t dipc_handlers = 1;
-/* Calls ended by handlers that have not returned, or never will. */
-static _Thread_local DIPC_TLS_EARLY unsigned nr_left;
+/* No handler has run in the thread; the count does not come back to it. */
+#define HANDLERS_NONE 1u
+_Thread_local DIPC_TLS_EARLY uint32_t dipc_handlers = HANDLERS_NONE;
 
 static struct slot_use *use_current(void)
 {
@@ -340,7 +340,6 @@ static void use_withdraw(struct slot_use *use)
 	/* USE_ORDER */
 	atomic_signal_fence(memory_order_seq_cst);
 	atomic_store_explicit(&use->stage, USE_ENDED, memory_order_relaxed);
-	nr_left++;
 	dipc_slot_park(use->conn, use->slot);
 }
 
@@ -349,7 +348,7 @@ void dipc_slot_signalled(void)
 	struct slot_use *use = use_current();
 
 	if (++dipc_handlers == 0)
-		dipc_handlers = 1;
+		dipc_handlers = HANDLERS_NONE + 1;
 	if (!use || use->magic != USE_MAGIC)
 		return;
 	atomic_store_explicit(&use->is_interrupted, true, memory_order_relaxed);
@@ -367,7 +366,7 @@ bool dipc_slot_after_fork(void)
 {
 	use_enter(NULL);
 	dipc_slot_pool_after_fork();
-	return nr_left;
+	return dipc_handlers != HANDLERS_NONE;
 }
 
 /* ---- cancellation ------------------------------------------------------- */
@@ -516,7 +515,6 @@ static int64_t slot_try(struct dipc_slot_call *call, bool is_cancel_point)
 	if (!use_spin(&use))
 		ret = use_sleep(&use);
 	if (!use_leave(&use)) {
-		nr_left--;
 		dipc_slot_unpark();
 		return use.result;
 	}

@@ -17,7 +17,7 @@
 #include "job.h"
 
 static int sem, queue;
-static volatile sig_atomic_t is_child, nr_seen;
+static volatile sig_atomic_t is_child, nr_seen, nr_forks;
 static sigjmp_buf back;
 
 static int step(short op, short flags)
@@ -252,6 +252,7 @@ static void forks(int sig)
 
 	(void)sig;
 	if (child) {
+		nr_forks++;
 		if (waitpid(child, &status, 0) != child || status)
 			_exit(8);
 	} else {
@@ -272,6 +273,34 @@ static int fork_in_handler(void)
 			_exit(step(1, 0) || step(-1, 0) ? 7 : 0);
 		wait(NULL);
 	}
+	return 0;
+}
+
+/* Wherever in a call the handler that forks has come: the child goes on. */
+static int forks_anywhere(long rounds)
+{
+	static struct {
+		long type;
+		char text[8000];
+	} m;
+	struct itimerval in = {.it_interval = {0}};
+	long last = -1;
+
+	handle(SIGALRM, forks, 0);
+	while (nr_forks < rounds && !is_child) {
+		if (nr_forks != last) {
+			last = nr_forks;
+			in.it_value.tv_usec = 1 + last * 7 % 300;
+			if (setitimer(ITIMER_REAL, &in, NULL))
+				die("setitimer");
+		}
+		m.type = 1;
+		(void)msgsnd(queue, &m, sizeof(m.text), IPC_NOWAIT);
+		if (!is_child)
+			(void)msgrcv(queue, &m, sizeof(m.text), 0, IPC_NOWAIT);
+	}
+	if (is_child)
+		_exit(0);
 	return 0;
 }
 
@@ -458,6 +487,8 @@ int main(int argc, char **argv)
 		ret = nested();
 	else if (!strcmp(what, "fork"))
 		ret = fork_in_handler();
+	else if (!strcmp(what, "forks"))
+		ret = forks_anywhere(rounds);
 	else if (!strcmp(what, "promises"))
 		ret = promises();
 	else if (!strcmp(what, "timeouts"))

@@ -37,6 +37,10 @@ test_fork() {
 	both fork
 }
 
+test_forks() {
+	both forks "$(scaled 1000)"
+}
+
 # What sigaction(2), signal(2) and sigset(3) say of the program's handlers.
 test_promises() {
 	both promises
@@ -95,7 +99,7 @@ cluster_up 3 >"$WORK/up.log" 2>&1 || {
 	cat "$WORK/up.log"
 	exit 1
 }
-for name in ${*:-promises hammer observed jumps nested fork timeouts stopped \
+for name in ${*:-promises hammer observed jumps nested fork forks timeouts stopped \
 	cancelled cancel_hammer crowd ends vforks}; do
 	run_case "$name" "test_$name"
 done
