@@ -4,10 +4,12 @@
 #include <assert.h>
 #include <errno.h>
 #include <linux/capability.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -202,6 +204,21 @@ err_groups:
 	return errno == ENOMEM ? -ENOMEM : -errno;
 }
 
+/*
+ * Capabilities are those over one's own user namespace: in another one than
+ * ours, which anybody may make, they say nothing here. Who cannot be looked at
+ * is taken to be elsewhere.
+ */
+static bool cred_is_of_our_namespace(const struct dipc_cred *cred)
+{
+	struct stat own, its;
+	char path[40];
+
+	snprintf(path, sizeof(path), "/proc/%u/ns/user", cred->pid);
+	return stat("/proc/self/ns/user", &own) == 0 && stat(path, &its) == 0 &&
+	       own.st_dev == its.st_dev && own.st_ino == its.st_ino;
+}
+
 /* What root has not given up. */
 static void cred_capabilities(struct dipc_cred *cred)
 {
@@ -213,6 +230,9 @@ static void cred_capabilities(struct dipc_cred *cred)
 
 	if (syscall(SYS_capget, &head, caps))
 		return; /* it has ended */
+	/* afterwards: nobody comes back from there */
+	if (!cred_is_of_our_namespace(cred))
+		return;
 	cred->has_ipc_owner = caps[0].effective >> CAP_IPC_OWNER & 1;
 	cred->has_ipc_lock = caps[0].effective >> CAP_IPC_LOCK & 1;
 	cred->has_sys_admin = caps[0].effective >> CAP_SYS_ADMIN & 1;

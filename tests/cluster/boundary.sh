@@ -11,7 +11,8 @@ trap 'exit 1' INT TERM
 
 # ---- a program that becomes somebody else -----------------------------------
 
-for name in user groups attached undo many dropped threads capabilities chroot; do
+for name in user groups attached undo many dropped threads capabilities namespace \
+	chroot; do
 	eval "test_identity_$name() {
 		on 1 timeout $((20 * DIPC_TEST_SLOW)) \
 			\"\$JOBS/job_identity\" $name
@@ -152,7 +153,8 @@ if ! cluster_up 2; then
 	exit 1
 fi
 identities="identity_user identity_groups identity_attached identity_undo
-	identity_many identity_dropped identity_threads identity_capabilities identity_chroot
+	identity_many identity_dropped identity_threads identity_capabilities
+	identity_namespace identity_chroot
 	door_thread_user"
 if [ "$(id -u)" -ne 0 ]; then
 	say "skip $DIPC_TRANSPORT.identity: only root can become another user"

@@ -8,6 +8,7 @@
 #include <grp.h>
 #include <linux/capability.h>
 #include <pthread.h>
+#include <sched.h>
 #include <sys/ipc.h>
 #include <sys/sem.h>
 #include <sys/shm.h>
@@ -140,6 +141,29 @@ static void case_capabilities(void)
 	if (semctl(id, 0, IPC_SET, &ds) != -1 || errno != EPERM)
 		die("IPC_SET without CAP_SYS_ADMIN");
 	capability(CAP_SYS_ADMIN, 1);
+	remove_set(id);
+}
+
+/* A namespace where one has all capabilities: not over what is outside. */
+static void case_namespace(void)
+{
+	int id, status;
+	pid_t pid;
+
+	become(NOBODY);
+	id = make_set(0600);
+	become(0);
+	pid = fork();
+	if (pid == 0) {
+		capability(CAP_IPC_OWNER, 0);
+		if (syscall(SYS_unshare, CLONE_NEWUSER))
+			_exit(errno == EPERM || errno == ENOSPC ? 0 : 1);
+		expect(id, 0, "root in a user namespace");
+		_exit(0);
+	}
+	if (waitpid(pid, &status, 0) != pid || status)
+		die("status 0x%x", status);
+	expect(id, 1, "root outside");
 	remove_set(id);
 }
 
@@ -334,6 +358,7 @@ int main(int argc, char **argv)
 		{"chroot", case_chroot},
 		{"threads", case_threads},
 		{"capabilities", case_capabilities},
+		{"namespace", case_namespace},
 	};
 	unsigned i;
 
