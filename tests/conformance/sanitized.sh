@@ -26,10 +26,16 @@ TSAN_OPTIONS="log_path=$REPORTS/tsan:log_exe_name=1:die_after_fork=0"
 export BUILD ASAN_OPTIONS UBSAN_OPTIONS TSAN_OPTIONS
 export DIPC_TEST_SLOW="${DIPC_TEST_SLOW:-3}"
 
+# mlockall would bring in terabytes of shadow memory. On the kernel, too, the
+# thread sanitizer holds handlers back while a call sleeps, so that nobody jumps,
+# and the address sanitizer knows nothing of a cancelled thread's stack.
+case $(nm -D "$BUILD/lib/libdipc-rdma.so" | grep -o '__[at]san_init') in
+__tsan_init) omit='locked_memory|handler.jump' ;;
+*) omit='locked_memory|handler.cancelled' ;;
+esac
 if [ $# -eq 0 ]; then
-	# mlockall would bring in terabytes of shadow memory
 	# shellcheck disable=SC2046 # no names with blanks
-	set -- $("$BUILD/bin/tests/conformance" --list | grep -v locked_memory)
+	set -- $("$BUILD/bin/tests/conformance" --list | grep -Ev "$omit")
 fi
 sh "$TOP/tests/conformance/run.sh" "$@" >"$REPORTS/output" 2>&1
 grep -v ' passed, ' "$REPORTS/output"
