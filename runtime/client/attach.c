@@ -185,7 +185,7 @@ static int attach(int id, const void *wanted, int flags, char **addr_out)
 
 DIPC_EXPORT void *shmat(int id, const void *wanted, int flags)
 {
-	int ret = dipc_id_is_ours(id);
+	int ret = dipc_id_is_ours(DIPC_KIND_SHM, id);
 	int saved = errno;
 	char *addr;
 

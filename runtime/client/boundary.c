@@ -11,23 +11,6 @@ long dipc_posix_ret(int64_t ret)
 	return -1;
 }
 
-int dipc_id_is_ours(int id)
-{
-	if (id < 0 || !((uint32_t)id & DIPC_ID_MARK))
-		return 0;
-	return dipc_conn_use();
-}
-
-int64_t dipc_get(enum dipc_local_call call, key_t key, uint64_t size, int flags)
-{
-	struct dipc_slot_call c = {.call = call};
-
-	c.args.get.key = key;
-	c.args.get.flags = flags;
-	c.args.get.size = size;
-	return dipc_slot_run(&c);
-}
-
 int64_t dipc_ctl(enum dipc_local_call call, int id, int cmd,
 		 struct dipc_stat *stat)
 {

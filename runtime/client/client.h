@@ -134,17 +134,21 @@ static inline uint32_t dipc_handlers_run(void)
 
 /* The only place where -errno becomes errno. Leaves errno alone on success. */
 long dipc_posix_ret(int64_t ret);
-/*
- * Is ID one of dipcd's? Kernel identifiers never are; with no dipcd nothing
- * is. -ENOLINK as dipc_conn_use().
- */
-int dipc_id_is_ours(int id);
-/* A *get call: > 0 and the id in the answer; see dipc_conn_use() for 0. */
-int64_t dipc_get(enum dipc_local_call call, key_t key, uint64_t size,
-		 int flags);
 /* IPC_STAT into STAT, or IPC_SET from it, or IPC_RMID (STAT NULL). */
 int64_t dipc_ctl(enum dipc_local_call call, int id, int cmd,
 		 struct dipc_stat *stat);
+
+/* ---- ids.c: whose an identifier is --------------------------------------- */
+
+/*
+ * Is ID, of KIND, one of dipcd's? Kernel identifiers never are; with no dipcd
+ * nothing is. -ENOLINK as dipc_conn_use().
+ */
+int dipc_id_is_ours(enum dipc_kind kind, int id);
+/* A *get call: the identifier or -errno; after dipc_conn_use() gave 1. */
+int64_t dipc_get(enum dipc_kind kind, key_t key, uint64_t size, int flags);
+/* The kernel's: -1 and errno. An identifier that looks like ours is noted. */
+int dipc_get_kernel(enum dipc_kind kind, key_t key, uint64_t size, int flags);
 
 /* ---- info.c: what a program sees of the whole system ---------------------- */
 

@@ -57,11 +57,11 @@ static bool cmd_is_info(enum dipc_kind kind, int cmd)
 int dipc_ctl_is_ours(enum dipc_kind kind, int id, int cmd)
 {
 	if (!cmd_is_info(kind, cmd))
-		return dipc_id_is_ours(id);
+		return dipc_id_is_ours(kind, id);
 	if (id < 0)
 		return 0; /* EINVAL, says the kernel */
 	if (!dipc_keys_are_all())
-		return dipc_id_is_ours(id);
+		return dipc_id_is_ours(kind, id);
 	return dipc_conn_use();
 }
 

@@ -16,13 +16,13 @@ DIPC_EXPORT int msgget(key_t key, int flags)
 	int use;
 
 	if (!dipc_keys_match(key, flags, false))
-		return dipc_real()->msgget(key, flags);
+		return dipc_get_kernel(DIPC_KIND_MSG, key, 0, flags);
 	use = dipc_conn_use();
 	if (use == 0)
-		return dipc_real()->msgget(key, flags);
+		return dipc_get_kernel(DIPC_KIND_MSG, key, 0, flags);
 	if (use < 0)
 		return (int)dipc_posix_ret(use);
-	return (int)dipc_posix_ret(dipc_get(DIPC_CALL_MSGGET, key, 0, flags));
+	return (int)dipc_posix_ret(dipc_get(DIPC_KIND_MSG, key, 0, flags));
 }
 
 static int64_t msg_send(int id, const void *msgp, size_t size, int flags,
@@ -53,7 +53,7 @@ static int64_t msg_send(int id, const void *msgp, size_t size, int flags,
 DIPC_EXPORT int msgsnd(int id, const void *msgp, size_t size, int flags)
 {
 	uint32_t handlers = dipc_handlers_run();
-	int ours = dipc_id_is_ours(id);
+	int ours = dipc_id_is_ours(DIPC_KIND_MSG, id);
 
 	if (ours == 0)
 		return dipc_real()->msgsnd(id, msgp, size, flags);
@@ -109,7 +109,7 @@ DIPC_EXPORT ssize_t msgrcv(int id, void *msgp, size_t size, long type,
 			   int flags)
 {
 	uint32_t handlers = dipc_handlers_run();
-	int ours = dipc_id_is_ours(id);
+	int ours = dipc_id_is_ours(DIPC_KIND_MSG, id);
 
 	if (ours == 0)
 		return dipc_real()->msgrcv(id, msgp, size, type, flags);

@@ -34,9 +34,16 @@ static int64_t pid_node(int id, int which, int num, int *pid)
 	return ret >> 32;
 }
 
+static enum dipc_kind which_kind(int which)
+{
+	if (which == DIPC_PID_SHM_CREATOR || which == DIPC_PID_SHM_LAST)
+		return DIPC_KIND_SHM;
+	return which == DIPC_PID_SEM ? DIPC_KIND_SEM : DIPC_KIND_MSG;
+}
+
 DIPC_EXPORT int dipc_pid_node(int id, int which, int num, int *pid)
 {
-	int ours = dipc_id_is_ours(id);
+	int ours = dipc_id_is_ours(which_kind(which), id);
 
 	if (ours == 0)
 		ours = -EINVAL; /* the kernel's: no node */

@@ -24,16 +24,18 @@ DIPC_EXPORT int semget(key_t key, int nsems, int flags)
 	int use;
 
 	if (!dipc_keys_match(key, flags, false))
-		return dipc_real()->semget(key, nsems, flags);
+		return dipc_get_kernel(DIPC_KIND_SEM, key, (uint64_t)nsems,
+				       flags);
 	use = dipc_conn_use();
 	if (use == 0)
-		return dipc_real()->semget(key, nsems, flags);
+		return dipc_get_kernel(DIPC_KIND_SEM, key, (uint64_t)nsems,
+				       flags);
 	if (use < 0)
 		return (int)dipc_posix_ret(use);
 	if (nsems < 0)
 		return (int)dipc_posix_ret(-EINVAL);
 	return (int)dipc_posix_ret(
-		dipc_get(DIPC_CALL_SEMGET, key, (uint64_t)nsems, flags));
+		dipc_get(DIPC_KIND_SEM, key, (uint64_t)nsems, flags));
 }
 
 static uint64_t timeout_ns(const struct timespec *t)
@@ -76,7 +78,7 @@ DIPC_EXPORT int semtimedop(int id, struct sembuf *ops, size_t nr,
 			   const struct timespec *timeout)
 {
 	uint32_t handlers = dipc_handlers_run();
-	int ours = dipc_id_is_ours(id);
+	int ours = dipc_id_is_ours(DIPC_KIND_SEM, id);
 
 	if (ours == 0)
 		return dipc_real()->semtimedop(id, ops, nr, timeout);
@@ -88,7 +90,7 @@ DIPC_EXPORT int semtimedop(int id, struct sembuf *ops, size_t nr,
 DIPC_EXPORT int semop(int id, struct sembuf *ops, size_t nr)
 {
 	uint32_t handlers = dipc_handlers_run();
-	int ours = dipc_id_is_ours(id);
+	int ours = dipc_id_is_ours(DIPC_KIND_SEM, id);
 
 	if (ours == 0)
 		return dipc_real()->semop(id, ops, nr);

@@ -15,14 +15,13 @@ DIPC_EXPORT int shmget(key_t key, size_t size, int flags)
 	int use;
 
 	if (!dipc_keys_match(key, flags, true))
-		return dipc_real()->shmget(key, size, flags);
+		return dipc_get_kernel(DIPC_KIND_SHM, key, size, flags);
 	use = dipc_conn_use();
 	if (use == 0)
-		return dipc_real()->shmget(key, size, flags);
+		return dipc_get_kernel(DIPC_KIND_SHM, key, size, flags);
 	if (use < 0)
 		return (int)dipc_posix_ret(use);
-	return (int)dipc_posix_ret(
-		dipc_get(DIPC_CALL_SHMGET, key, size, flags));
+	return (int)dipc_posix_ret(dipc_get(DIPC_KIND_SHM, key, size, flags));
 }
 
 /* ---- control ------------------------------------------------------------ */

@@ -82,6 +82,43 @@ for name in "libc.so.6", None:
     assert libc.semctl(id, 0, 0) == 0'
 }
 
+# The kernel is told to give an identifier that looks like ours, and one that
+# is ours: no object is taken for another.
+test_identifiers() {
+	python3 -c 1 2>/dev/null && [ -w /proc/sys/kernel/sem_next_id ] || {
+		say "skip: no python3, or the kernel's identifiers cannot be set"
+		return 0
+	}
+	on 1 python3 -c '
+import ctypes
+libc = ctypes.CDLL(None)
+GETVAL, SETVAL, RMID = 12, 16, 0
+DIPC, CREAT = 0o10000, 0o1600
+
+def kernel_next(id):
+    with open("/proc/sys/kernel/sem_next_id", "w") as f:
+        f.write(str(id))
+
+own = libc.semget(0, 1, DIPC | CREAT)
+kernel_next(0x7fff0123)
+looks = libc.semget(0, 1, CREAT)
+assert looks == 0x7fff0123, looks
+kernel_next(own)
+same = libc.semget(0, 1, CREAT)
+assert same >= 0 and same != own, (own, same)
+kernel_next(own)
+keyed = libc.semget(0x2b0d, 1, CREAT)
+assert keyed == -1, keyed # the key would name both: a line says so
+for value, id in enumerate((own, looks, same)):
+    assert libc.semctl(id, 0, SETVAL, value + 1) == 0
+for value, id in enumerate((own, looks, same)):
+    assert libc.semctl(id, 0, GETVAL) == value + 1
+for id in (own, looks, same):
+    assert libc.semctl(id, 0, RMID) == 0
+    assert libc.semctl(id, 0, GETVAL) == -1'
+	ipcrm -S 0x2b0d
+}
+
 # ---- other preloads ---------------------------------------------------------
 
 # preloaded LIBRARIES COMMAND...: with DIPC_SOCKET of node 1
@@ -161,7 +198,7 @@ if [ "$(id -u)" -ne 0 ]; then
 	identities=
 fi
 doors="door_number door_futex door_address door_plugin door_deepbind
-	door_library door_early door_handler door_python"
+	door_library door_early door_handler door_python identifiers"
 preloads="nosy_before nosy_behind fakeroot"
 for name in ${*:-$identities $doors $preloads nothing_left}; do
 	run_case "$name" "test_$name"
