@@ -27,6 +27,8 @@ struct dipc_waiters {
 	   still to be read */
 	uint32_t seq[DIPC_WAITERS_PER_NODE];
 	struct dipc_waiter *sleeping[DIPC_WAITERS_PER_NODE]; /* borrowed */
+	/* a hint for this life came before its sleep */
+	bool is_early[DIPC_WAITERS_PER_NODE];
 };
 
 uint64_t dipc_waiter_off(const struct dipc_arena_super *super, unsigned node,
@@ -89,8 +91,10 @@ void dipc_waiters_hint(struct dipc_waiters *ws, uint32_t index)
 	for (i = index; i < end; i++) {
 		struct dipc_waiter *w = ws->sleeping[i];
 
-		if (!w)
+		if (!w) {
+			ws->is_early[i] = true;
 			continue;
+		}
 		w->is_hinted = true;
 		dipc_fiber_wake(w->fiber);
 	}
@@ -146,6 +150,7 @@ int dipc_waiter_get(struct dipc_waiters *ws, uint64_t deadline,
 		ws->seq[index] = dipc_waiter_seq(state);
 	}
 	ws->seq[index] = (ws->seq[index] + 1) & 0xffffffu;
+	ws->is_early[index] = false;
 	w_out->ws = ws;
 	w_out->index = index;
 	w_out->seq = ws->seq[index];
@@ -243,6 +248,8 @@ int dipc_waiter_sleep(struct dipc_waiter *w, uint64_t deadline,
 	if (cancel)
 		cancel->fiber = w->fiber;
 	ws->sleeping[w->index] = w;
+	/* linked by a chain that was waited for: somebody may have been quick */
+	w->is_hinted |= ws->is_early[w->index];
 	if (ws->nr_sleeping++ == 0)
 		dipc_timer_set(dipc_fabric_sched(ws->fabric), &ws->relook,
 			       dipc_fabric_now(ws->fabric) + RELOOK);

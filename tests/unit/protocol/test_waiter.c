@@ -106,6 +106,25 @@ CASE(sleep__finds_out_without_a_hint)
 	dipc_waiter_put(&w);
 }
 
+CASE(sleep__knows_of_a_hint_that_came_before_it)
+{
+	struct dipc_arena_waiter rec = {0};
+	struct dipc_waiter w;
+	int32_t result = 0;
+	uint64_t start;
+
+	take(&w);
+	rec.state = dipc_waiter_pending(&w);
+	assert_int_equal(
+		dipc_waiter_complete(fx.node[2].fabric, w.off, &rec, 7), 1);
+	dipc_waiters_hint(fx.node[1].ws, w.index);
+	start = now();
+	assert_int_equal(dipc_waiter_sleep(&w, DIPC_NEVER, NULL, &result), 0);
+	assert_int_equal(result, 7);
+	assert_true(now() - start < DIPC_SEC / 2);
+	dipc_waiter_put(&w);
+}
+
 CASE(sleep__wins_or_loses_against_its_deadline)
 {
 	unsigned i, nr_done = 0;
@@ -200,6 +219,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		T(sleep__is_ended_by_completion),
 		T(sleep__finds_out_without_a_hint),
+		T(sleep__knows_of_a_hint_that_came_before_it),
 		T(sleep__wins_or_loses_against_its_deadline),
 		T(sleep__is_cancelled),
 		T(complete__does_not_hit_a_later_life),
