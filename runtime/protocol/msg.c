@@ -131,7 +131,10 @@ static int call_sleep(struct call *c, bool is_receiver, int32_t *result_out)
 	c->has_slept = true;
 	ret = dipc_waiter_sleep(&c->w, DIPC_NEVER, c->cancel, result_out);
 	if (ret == -EINTR) {
-		ret = dipc_msg_withdraw(c->msgs, c->id, &c->w, is_receiver);
+		/* not to be used again while it may be linked */
+		while ((ret = dipc_msg_withdraw(c->msgs, c->id, &c->w,
+						is_receiver)) == -ENOMEM)
+			dipc_fiber_sleep(DIPC_MSEC);
 		if (ret == 0)
 			ret = -EINTR;
 	}

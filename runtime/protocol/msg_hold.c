@@ -100,8 +100,13 @@ void dipc_msg_hold_post(struct msg_hold *h)
 int dipc_msg_hold_read(struct msg_hold *h, uint64_t off, void *dst, size_t len)
 {
 	dipc_msg_hold_post(h);
-	if (!h->status)
+	while (!h->status) {
 		h->status = dipc_arena_read(h->fabric, off, dst, len);
+		if (h->status != -ENOMEM)
+			break;
+		h->status = 0; /* as hold_begin() */
+		dipc_fiber_sleep(DIPC_MSEC);
+	}
 	return h->status;
 }
 

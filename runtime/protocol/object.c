@@ -504,8 +504,13 @@ void dipc_lock_released(struct dipc_lock *lock)
 void dipc_object_unlock(struct dipc_lock *lock)
 {
 	struct dipc_tx tx;
+	int ret;
 
-	if (dipc_tx_begin(&tx, dipc_fabric_arena(lock->fabric), 8) == 0) {
+	/* waited out: a live node that keeps the lock would be worse */
+	while ((ret = dipc_tx_begin(&tx, dipc_fabric_arena(lock->fabric), 8)) ==
+	       -ENOMEM)
+		dipc_fiber_sleep(DIPC_MSEC);
+	if (ret == 0) {
 		dipc_lock_release_in(lock, &tx);
 		/* a broken link: the referee takes the lock away */
 		(void)dipc_tx_post(&tx);

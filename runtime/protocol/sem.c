@@ -436,7 +436,10 @@ static int op_sleep(struct semop *op, struct sem_sleeper *s)
 	}
 	if (ret == -ENOLINK)
 		return ret;
-	err = dipc_sem_sleeper_withdraw(op->sems, op->set, s, op->ops, op->nr);
+	/* not to be used again while it may be linked */
+	while ((err = dipc_sem_sleeper_withdraw(op->sems, op->set, s, op->ops,
+						op->nr)) == -ENOMEM)
+		dipc_fiber_sleep(DIPC_MSEC);
 	return err ? err : ret;
 }
 

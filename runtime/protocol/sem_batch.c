@@ -52,10 +52,15 @@ static int batch_need(struct sem_batch *b, size_t len)
 		b->status = batch_send(b);
 		b->nr_checks = 0;
 	}
-	if (!b->status && !b->tx.link) {
+	while (!b->status && !b->tx.link) {
 		b->room = len > BATCH_ROOM ? len : BATCH_ROOM;
 		b->status = dipc_tx_begin(&b->tx, dipc_fabric_arena(b->fabric),
 					  b->room);
+		if (b->status != -ENOMEM)
+			break;
+		/* waited out: a live node that keeps the lock would be worse */
+		b->status = 0;
+		dipc_fiber_sleep(DIPC_MSEC);
 	}
 	return b->status;
 }

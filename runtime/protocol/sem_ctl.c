@@ -82,7 +82,8 @@ static int set_values(struct dipc_sems *sems, struct sem_set *set,
 		return ret == -EIDRM ? -EINVAL : ret;
 	/* before the new values let anybody go on: his adjustments are to stay
 	 */
-	ret = dipc_sem_peers_clear(&h, num);
+	while ((ret = dipc_sem_peers_clear(&h, num)) == -ENOMEM)
+		dipc_fiber_sleep(DIPC_MSEC); /* the lock is ours meanwhile */
 	if (ret) {
 		dipc_sem_hold_abandon(&h);
 		return ret;
