@@ -343,6 +343,8 @@ int dipc_segments_home(struct dipc_node *node, int32_t id, uint64_t size)
 	dipc_list_add_tail(&node->segments->homes, &home->entry);
 	ret = dipc_lookup_created(node->lookup, &created);
 	if (ret) {
+		while (node->segments->is_evicting)
+			dipc_fiber_sleep(DIPC_MSEC);
 		dipc_list_del(&home->entry);
 		dipc_home_destroy(home->memory);
 		free(home);
