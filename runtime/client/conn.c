@@ -30,6 +30,7 @@
 #include "runtime/base/config.h"
 #include "runtime/base/sys.h"
 #include "runtime/client/away.h"
+#include "runtime/client/born.h"
 #include "runtime/client/client.h"
 #include "runtime/client/guard.h"
 #include "runtime/client/pthread_sleep.h"
@@ -411,8 +412,11 @@ static void conn_forget(struct dipc_client_conn *c, bool is_mapped)
 	}
 }
 
-/* The parent's other threads, and the slots they held, are not here. */
-static void fork_child(void)
+/*
+ * The parent's other threads, and the slots they held, are not here. With the
+ * lock.
+ */
+static void child_begin(void)
 {
 	bool is_in_call = dipc_slot_after_fork();
 	unsigned i;
@@ -440,7 +444,34 @@ static void fork_child(void)
 	dipc_sleepers_after_fork();
 	dipc_barrier_after_fork();
 	dipc_cond_after_fork();
+	dipc_born_here();
+}
+
+static void fork_child(void)
+{
+	child_begin();
 	dipc_lock_give(&lock);
+}
+
+/*
+ * A child that was made past libc's fork: who held the lock is not here, and
+ * what it guards was at rest but for what that one did.
+ */
+static void fork_unseen(void)
+{
+	if (!dipc_born_claim())
+		return;
+	atomic_store_explicit(&lock.word, 0, memory_order_relaxed);
+	dipc_lock_take(&lock);
+	child_begin();
+	dipc_lock_give(&lock);
+}
+
+/* Whoever is first in a child, by whichever way in. */
+static inline void fork_check(void)
+{
+	if (!dipc_born_is_here())
+		fork_unseen();
 }
 
 /* ---- which one ---------------------------------------------------------- */
@@ -508,6 +539,7 @@ static enum conn_state conn_choose(void)
 	if (!has_fork_hook) {
 		pthread_atfork(fork_prepare, fork_parent, fork_child);
 		has_fork_hook = true;
+		dipc_born_here();
 	}
 	/* CONN_NEWS */
 	mine.generation =
@@ -550,6 +582,7 @@ static bool mine_is_good(void)
 
 int dipc_conn_use(void)
 {
+	fork_check();
 	if (mine_is_good())
 		return 1;
 	/* code that runs inside of us, or in a handler of SIGSEGV there */
@@ -575,6 +608,7 @@ void dipc_conn_identity_changed(bool is_everybody)
 {
 	struct dipc_identity id;
 
+	fork_check();
 	if (dipc_guard_is_inside() || dipc_sys_getpid() != owner_pid)
 		return; /* never connected, or a child of vfork */
 	dipc_lock_take(&lock);
@@ -590,6 +624,7 @@ void dipc_conn_cancel(pthread_t thread)
 {
 	unsigned i;
 
+	fork_check();
 	dipc_lock_take(&lock);
 	for (i = 0; i < CONNS_MAX; i++)
 		if (conns[i].is_used)
@@ -599,6 +634,7 @@ void dipc_conn_cancel(pthread_t thread)
 
 void dipc_conn_lock(void)
 {
+	fork_check();
 	dipc_lock_take(&lock);
 }
 

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: BSD-2-Clause
 // Attachments over fork, exec, exit and death.
 #include "tests/conformance/shm.h"
+#include "tests/conformance/sysv.h"
 
+#include <sys/syscall.h>
 #include <sys/wait.h>
 
 static long stat_nattch(int id)
@@ -318,6 +320,54 @@ static void daemons(void)
 	until(0, a_nattch(b, id));
 }
 
+/* Children that are made by system call: no handler of libc's runs in them. */
+static long op_raw_forks(void *blob, size_t len)
+{
+	int *ids = blob; /* a segment, a set */
+	struct sembuf up = {0, 1, 0};
+	char *addr = shmat(ids[0], NULL, 0);
+	long nr_good = 0;
+	int status, i;
+	pid_t child;
+
+	(void)len;
+	if (addr == (void *)-1 || semop(ids[1], &up, 1) < 0)
+		return -1;
+	for (i = 0; i < 4; i++) {
+		child = (pid_t)(i % 2 ? syscall(SYS_clone, SIGCHLD, 0, 0, 0, 0)
+				      : syscall(SYS_fork));
+		if (child == 0) {
+			/* its first call: a detach, or a semop */
+			if (i < 2 && shmdt(addr) < 0)
+				_exit(2);
+			if (semop(ids[1], &up, 1) < 0)
+				_exit(3);
+			if (i >= 2)
+				addr[i] = (char)i;
+			_exit(1);
+		}
+		if (waitpid(child, &status, 0) != child)
+			return -1;
+		nr_good += WIFEXITED(status) && WEXITSTATUS(status) == 1;
+	}
+	nr_good = nr_good * 100 + addr[2] * 10 + addr[3];
+	return shmdt(addr) < 0 ? -1 : nr_good;
+}
+
+static void raw_forks(void)
+{
+	struct actor *a = actor_start(1);
+	struct actor *b = actor_start(2);
+	int ids[2] = {
+		a_shmget(b, KEY(0), PAGE, IPC_CREAT | 0600, "seg"),
+		a_semget(b, KEY(0), 1, IPC_CREAT | 0600, "set"),
+	};
+
+	act(a, op_raw_forks, ids, sizeof(ids), NULL, "raw forks");
+	a_getval(b, ids[1], 0);
+	until(0, a_nattch(b, ids[0]));
+}
+
 const struct conformance_case shm_life_cases[] = {
 	{"shm_life.fork_counts", fork_counts},
 	{"shm_life.child_detaches", child_detaches},
@@ -325,5 +375,6 @@ const struct conformance_case shm_life_cases[] = {
 	{"shm_life.removed_then_ended", removed_then_ended},
 	{"shm_life.fork_tree", fork_tree},
 	{"shm_life.daemons", daemons},
+	{"shm_life.raw_forks", raw_forks},
 	{0},
 };
