@@ -176,6 +176,10 @@ static int socket_path(struct sockaddr_un *addr)
 
 	memset(addr, 0, sizeof(*addr));
 	addr->sun_family = AF_UNIX;
+	if (path && strlen(path) >= sizeof(addr->sun_path)) {
+		dipc_conn_complain("DIPC_SOCKET is longer than 107 characters");
+		return -ENAMETOOLONG;
+	}
 	if (path) {
 		snprintf(addr->sun_path, sizeof(addr->sun_path), "%s", path);
 		return 0;
@@ -267,6 +271,8 @@ static int connect_somehow(const struct dipc_own_fd *sock)
 	int ret;
 
 	ret = socket_path(&addr);
+	if (ret == -ENAMETOOLONG)
+		return ret; /* somebody meant a dipcd */
 	if (ret)
 		ret = -ENOENT;
 	else

@@ -8,6 +8,15 @@
 
 #define OPS_INLINE 8u
 
+/* The client's number: any. Too far away is never. */
+static uint64_t deadline_of(const struct dipc_job *job)
+{
+	uint64_t now = dipc_fabric_now(job->node->fabric);
+	uint64_t timeout = job->args.semop.timeout_ns;
+
+	return timeout < DIPC_NEVER - now ? now + timeout : DIPC_NEVER;
+}
+
 static int64_t job_semop(struct dipc_job *job)
 {
 	struct dipc_process *process = job->client->process;
@@ -26,8 +35,7 @@ static int64_t job_semop(struct dipc_job *job)
 	    job->args.semop.timeout_ns == DIPC_TIMEOUT_BAD)
 		return -EINVAL;
 	if (job->args.semop.timeout_ns != DIPC_TIMEOUT_NONE)
-		deadline = dipc_fabric_now(job->node->fabric) +
-			   job->args.semop.timeout_ns;
+		deadline = deadline_of(job);
 	if (nr > OPS_INLINE) {
 		ops = malloc(nr * sizeof(*ops));
 		if (!ops)

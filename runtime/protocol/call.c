@@ -55,8 +55,10 @@ int dipc_call_start(struct dipc_link *link, const struct dipc_request *request,
 	ret = dipc_link_send_imm(link, IMM_REQUEST << IMM_SHIFT | slot,
 				 peer_slot(link, slot), request,
 				 sizeof(*request));
-	if (ret)
+	if (ret) {
 		link->calls[slot] = NULL;
+		dipc_waitq_wake_one(&link->slot_free);
+	}
 	return ret;
 }
 

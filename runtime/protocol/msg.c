@@ -473,7 +473,9 @@ static int receive_delivered(struct call *c, uint64_t off)
 		return -EIO;
 	}
 	/* how long it is nobody said; most of a block is a short READ */
-	ret = dipc_tx_begin(&tx, link, MSG_HEAD + n);
+	/* it is ours and in no queue any more: no memory is no reason to lose it */
+	while ((ret = dipc_tx_begin(&tx, link, MSG_HEAD + n)) == -ENOMEM)
+		dipc_fiber_sleep(DIPC_MSEC);
 	if (ret)
 		return ret;
 	head = dipc_tx_read(&tx, dipc_tx_at(link, off), MSG_HEAD + n);
