@@ -132,6 +132,11 @@ int dipc_segment_tx(struct dipc_segment *seg, struct dipc_tx *tx, size_t bytes)
 	}
 }
 
+int dipc_page_tx(struct page *pg, struct dipc_tx *tx, size_t bytes)
+{
+	return dipc_segment_tx(page_segment(pg), tx, bytes);
+}
+
 void dipc_page_take_back(struct page *pg)
 {
 	struct dipc_segment *seg = page_segment(pg);
@@ -235,7 +240,7 @@ static int page_return(struct page *pg, const void *data)
 
 	for (;;) {
 		dipc_page_set_phase(pg, PHASE_FILLING);
-		ret = dipc_segment_tx(seg, &tx, DIPC_PAGE_SIZE + 8);
+		ret = dipc_page_tx(pg, &tx, DIPC_PAGE_SIZE + 8);
 		if (ret)
 			return ret;
 		if (data)
@@ -293,7 +298,7 @@ static int page_disown(struct page *pg)
 	struct dipc_tx tx;
 	int ret;
 
-	ret = dipc_segment_tx(seg, &tx, 8);
+	ret = dipc_page_tx(pg, &tx, 8);
 	if (ret)
 		return ret;
 	old = dipc_tx_faa(&tx, dipc_page_word_at(pg), 0);

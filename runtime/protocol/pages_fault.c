@@ -152,7 +152,7 @@ static int page_try_lock(struct page *pg, bool is_write, struct lock *lk)
 	uint64_t next;
 	int ret;
 
-	ret = dipc_segment_tx(seg, &lk->tx, DIPC_PAGE_SIZE + 8);
+	ret = dipc_page_tx(pg, &lk->tx, DIPC_PAGE_SIZE + 8);
 	if (ret)
 		return ret;
 	lk->word = dipc_page_guess(pg);
@@ -222,7 +222,7 @@ static int page_publish(struct page *pg, struct lock *lk, unsigned holder,
 		delta += word_bit(me);
 	if (!lk->data && wants_copy && pg->state == PAGE_I) {
 		dipc_tx_end(&lk->tx);
-		ret = dipc_segment_tx(seg, &lk->tx, DIPC_PAGE_SIZE + 8);
+		ret = dipc_page_tx(pg, &lk->tx, DIPC_PAGE_SIZE + 8);
 		if (ret)
 			return ret;
 		lk->data = dipc_tx_read(&lk->tx, dipc_page_data_at(pg),
@@ -232,7 +232,7 @@ static int page_publish(struct page *pg, struct lock *lk, unsigned holder,
 	} else {
 		struct dipc_tx tx;
 
-		ret = dipc_segment_tx(seg, &tx, 8);
+		ret = dipc_page_tx(pg, &tx, 8);
 		if (ret)
 			return ret;
 		dipc_tx_faa(&tx, dipc_page_word_at(pg), delta);
@@ -428,7 +428,7 @@ static int page_try_fill(struct page *pg)
 	int ret;
 
 	dipc_page_set_phase(pg, PHASE_FILLING);
-	ret = dipc_segment_tx(seg, &tx, DIPC_PAGE_SIZE + 8);
+	ret = dipc_page_tx(pg, &tx, DIPC_PAGE_SIZE + 8);
 	if (ret)
 		return ret;
 	old = dipc_tx_faa(&tx, dipc_page_word_at(pg), pg->has_bit ? 0 : bit);

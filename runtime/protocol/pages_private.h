@@ -169,6 +169,8 @@ void dipc_segment_fiber_begin(struct dipc_segment *seg);
 void dipc_segment_fiber_end(struct dipc_segment *seg);
 /* dipc_tx_begin() on the link to the home, patient with -ENOMEM. Fiber. */
 int dipc_segment_tx(struct dipc_segment *seg, struct dipc_tx *tx, size_t bytes);
+/* The same, to where the page's word and contents are. Fiber. */
+int dipc_page_tx(struct page *pg, struct dipc_tx *tx, size_t bytes);
 /* Take our bit back: posted, not waited for. The copy is gone before. */
 void dipc_page_take_back(struct page *pg);
 /* Longer each time, with jitter. Fiber. */

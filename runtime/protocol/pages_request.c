@@ -55,7 +55,7 @@ static int page_write_home(struct page *pg, bool keep)
 	struct dipc_tx tx;
 	int ret;
 
-	ret = dipc_segment_tx(seg, &tx, DIPC_PAGE_SIZE + 8);
+	ret = dipc_page_tx(pg, &tx, DIPC_PAGE_SIZE + 8);
 	if (ret)
 		return ret;
 	ret = ops->protect_and_copy(seg->pager, index, data);
