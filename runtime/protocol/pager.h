@@ -15,6 +15,8 @@
 #include <stdint.h>
 
 #define DIPC_PAGE_SIZE 4096u
+/* As WHO: no process; the page is only wanted here. */
+#define DIPC_PAGER_NOBODY UINT64_MAX
 
 struct dipc_pager;
 

@@ -179,26 +179,12 @@ void dipc_segment_fail(struct dipc_segment *seg, const char *why)
 
 /* ---- faults ------------------------------------------------------------- */
 
-int dipc_pages_fault(struct dipc_segment *seg, uint64_t index, bool is_write,
-		     uint64_t who)
+int dipc_page_ask(struct page *pg, bool is_write, uint64_t who)
 {
-	struct dipc_pages *pages = seg->pages;
-	struct dipc_list *node;
+	struct dipc_pages *pages = page_segment(pg)->pages;
+	struct dipc_list *node = dipc_list_pop(&pages->free_faults);
 	struct fault *fault;
-	struct page *pg;
 
-	pages->counters.nr_faults++;
-	if (index >= seg->nr_pages || seg->is_closing)
-		return -EINVAL;
-	if (seg->is_stopping && !seg->is_dead)
-		return 0; /* kill() will end it */
-	if (seg->is_dead) {
-		/* read after kill() had woken everyone: wake again */
-		seg->pager->ops->kill(seg->pager);
-		return 0;
-	}
-	pg = dipc_page_get(seg, index);
-	node = pg ? dipc_list_pop(&pages->free_faults) : NULL;
 	if (!node)
 		return -EAGAIN;
 	fault = dipc_container_of(node, struct fault, node);
@@ -211,126 +197,34 @@ int dipc_pages_fault(struct dipc_segment *seg, uint64_t index, bool is_write,
 		dipc_page_settle(pg);
 	if (dipc_list_is_empty(&pg->faults))
 		return 0;
-	if (dipc_fiber_spawn(dipc_fabric_sched(pages->fabric), dipc_page_fiber,
-			     pg)) {
+	if (dipc_page_start(pg)) {
 		dipc_list_del(&fault->node);
 		dipc_list_add_tail(&pages->free_faults, &fault->node);
 		return -EAGAIN;
 	}
-	dipc_segment_fiber_begin(seg);
-	dipc_page_set_phase(pg, PHASE_WAITING);
 	return 0;
+}
+
+int dipc_pages_fault(struct dipc_segment *seg, uint64_t index, bool is_write,
+		     uint64_t who)
+{
+	struct page *pg;
+
+	seg->pages->counters.nr_faults++;
+	if (index >= seg->nr_pages || seg->is_closing)
+		return -EINVAL;
+	if (seg->is_stopping && !seg->is_dead)
+		return 0; /* kill() will end it */
+	if (seg->is_dead) {
+		/* read after kill() had woken everyone: wake again */
+		seg->pager->ops->kill(seg->pager);
+		return 0;
+	}
+	pg = dipc_page_get(seg, index);
+	return pg ? dipc_page_ask(pg, is_write, who) : -EAGAIN;
 }
 
 /* ---- giving back -------------------------------------------------------- */
-
-/*
- * Take our name from the word; before that, if there is DATA, WRITE it home:
- * it is what the page was, which has been dropped here. Fiber.
- */
-static int page_return(struct page *pg, const void *data)
-{
-	struct dipc_segment *seg = page_segment(pg);
-	unsigned me = seg->pages->node;
-	struct backoff backoff = {0};
-	const uint64_t *old;
-	uint64_t guess, word;
-	struct dipc_tx tx;
-	int ret;
-
-	for (;;) {
-		dipc_page_set_phase(pg, PHASE_FILLING);
-		ret = dipc_page_tx(pg, &tx, DIPC_PAGE_SIZE + 8);
-		if (ret)
-			return ret;
-		if (data)
-			dipc_tx_write(&tx, dipc_page_data_at(pg), data,
-				      DIPC_PAGE_SIZE);
-		data = NULL; /* the home is current from here on */
-		guess = word_set_holder(dipc_page_guess(pg), me);
-		old = dipc_tx_cas(&tx, dipc_page_word_at(pg), guess,
-				  word_set_holder(guess & ~word_bit(me), 0));
-		ret = dipc_tx_run(&tx);
-		word = ret ? 0 : *old;
-		dipc_tx_end(&tx);
-		if (ret)
-			return ret;
-		if (word == guess)
-			pg->has_bit = false;
-		/* else recalled meanwhile, if it does not name us */
-		if (word == guess || word_holder(word) != me)
-			break;
-		pg->seen = word;
-		if (!word_locker(word))
-			continue; /* others' bits came or went */
-		/* its RECALL may be waiting here for this phase to end */
-		dipc_page_set_phase(pg, PHASE_WAITING);
-		dipc_pages_backoff(seg->pages, &backoff);
-	}
-	pg->was_holder = false;
-	dipc_page_set_phase(pg, PHASE_IDLE);
-	return 0;
-}
-
-static int page_give_back_modified(struct page *pg)
-{
-	struct dipc_pager *pager = page_segment(pg)->pager;
-	uint8_t data[DIPC_PAGE_SIZE];
-	int ret;
-
-	ret = pager->ops->protect_and_copy(pager, page_index(pg), data);
-	if (ret == 0)
-		ret = pager->ops->drop(pager, page_index(pg));
-	if (ret)
-		return ret;
-	dipc_page_set_state(pg, PAGE_I);
-	return page_return(pg, data);
-}
-
-/*
- * We gave the page up for a locker who may have died before he published: the
- * word may still name us. Look, since nobody could ask us later.
- */
-static int page_disown(struct page *pg)
-{
-	struct dipc_segment *seg = page_segment(pg);
-	const uint64_t *old;
-	struct dipc_tx tx;
-	int ret;
-
-	ret = dipc_page_tx(pg, &tx, 8);
-	if (ret)
-		return ret;
-	old = dipc_tx_faa(&tx, dipc_page_word_at(pg), 0);
-	ret = dipc_tx_run(&tx);
-	if (ret == 0)
-		pg->seen = *old;
-	dipc_tx_end(&tx);
-	if (ret || word_holder(pg->seen) != seg->pages->node)
-		return ret;
-	return page_return(pg, NULL);
-}
-
-static int page_give_back(struct page *pg)
-{
-	struct dipc_pager *pager = page_segment(pg)->pager;
-	int ret = 0;
-
-	while (pg->is_serving)
-		(void)dipc_waitq_wait(&pg->wq, DIPC_NEVER);
-	if (pg->state == PAGE_M)
-		ret = page_give_back_modified(pg);
-	if (pg->state == PAGE_S) {
-		ret = pager->ops->drop(pager, page_index(pg));
-		if (ret == 0)
-			dipc_page_set_state(pg, PAGE_I);
-	}
-	if (ret == 0 && pg->was_holder && pg->state == PAGE_I)
-		ret = page_disown(pg);
-	if (ret == 0)
-		dipc_page_take_back(pg);
-	return ret;
-}
 
 /* Wait for everything posted on the link before: see "Giving back". */
 static int segment_flush(struct dipc_segment *seg)
@@ -362,7 +256,7 @@ static int segment_give_back(struct dipc_segment *seg)
 		for (i = 0; i < CHUNK_PAGES; i++) {
 			if (seg->is_dead)
 				return -ENOLINK;
-			ret = page_give_back(&seg->chunks[c]->page[i]);
+			ret = dipc_page_give_back(&seg->chunks[c]->page[i]);
 			if (ret)
 				return ret;
 			/* where nothing waits for the wire the loop would not

@@ -119,6 +119,22 @@ bool dipc_segment_is_dead(const struct dipc_segment *seg);
 int dipc_pages_fault(struct dipc_segment *seg, uint64_t page, bool is_write,
 		     uint64_t who);
 
+/*
+ * Bring NR pages from FIRST on, to be read or written here; nobody is woken,
+ * and nobody is given the right to write by this alone: a first write is a
+ * fault that costs no message. Fiber. 0: they are here, unless they were taken
+ * away again; -EIO: one of them is lost, -ENOLINK: the segment is, or is being
+ * given back; -EINVAL: no such pages; -ENOMEM.
+ */
+int dipc_pages_fetch(struct dipc_segment *seg, uint64_t first, uint64_t nr,
+		     bool is_write);
+/*
+ * Give up what is here of NR pages from FIRST on: copies are dropped, modified
+ * pages sent home first. Pages that somebody waits for stay. Fiber. 0,
+ * -ENOLINK or -EINVAL as above.
+ */
+int dipc_pages_release(struct dipc_segment *seg, uint64_t first, uint64_t nr);
+
 /* ---- homes -------------------------------------------------------------- */
 
 /* The memory of a segment that was created here: directory and contents. */

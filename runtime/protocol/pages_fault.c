@@ -22,7 +22,7 @@ struct lock {
 
 /* ---- local matters ------------------------------------------------------ */
 
-static bool page_allows(const struct page *pg, bool is_write)
+bool dipc_page_allows(const struct page *pg, bool is_write)
 {
 	return pg->state == PAGE_M || (pg->state == PAGE_S && !is_write);
 }
@@ -74,7 +74,7 @@ static bool fault_settle(struct page *pg, const struct fault *fault)
 		page_poison(pg, fault->who);
 		return true;
 	}
-	if (!page_allows(pg, fault->is_write))
+	if (!dipc_page_allows(pg, fault->is_write))
 		return false;
 	ret = seg->pager->ops->resolve(seg->pager, page_index(pg), fault->who,
 				       fault->is_write);
@@ -493,4 +493,34 @@ void dipc_page_fiber(void *arg)
 	}
 	dipc_page_set_phase(pg, PHASE_IDLE);
 	dipc_segment_fiber_end(seg);
+}
+
+int dipc_page_start(struct page *pg)
+{
+	struct dipc_segment *seg = page_segment(pg);
+	int ret;
+
+	ret = dipc_fiber_spawn(dipc_fabric_sched(seg->pages->fabric),
+			       dipc_page_fiber, pg);
+	if (ret)
+		return ret;
+	dipc_segment_fiber_begin(seg);
+	dipc_page_set_phase(pg, PHASE_WAITING);
+	return 0;
+}
+
+void dipc_page_hand_over(struct page *pg)
+{
+	if (!pg->is_serving)
+		dipc_page_settle(pg);
+	if (dipc_list_is_empty(&pg->faults)) {
+		dipc_page_set_phase(pg, PHASE_IDLE);
+		return;
+	}
+	if (dipc_page_start(pg) == 0)
+		return;
+	/* no memory for a fiber: this one does it */
+	dipc_segment_fiber_begin(page_segment(pg));
+	dipc_page_set_phase(pg, PHASE_WAITING);
+	dipc_page_fiber(pg);
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Shared by pages.c, pages_fault.c, pages_request.c and pages_home.c only. */
+/* Shared by pages*.c only. */
 #ifndef DIPC_PROTOCOL_PAGES_PRIVATE_H
 #define DIPC_PROTOCOL_PAGES_PRIVATE_H
 
@@ -176,10 +176,29 @@ void dipc_page_take_back(struct page *pg);
 /* Longer each time, with jitter. Fiber. */
 void dipc_pages_backoff(struct dipc_pages *pages, struct backoff *b);
 
+/*
+ * WHO met PG absent, or protected. 0: it is settled, or will be; -EAGAIN: no
+ * memory.
+ */
+int dipc_page_ask(struct page *pg, bool is_write, uint64_t who);
+
 /* pages_fault.c */
 void dipc_page_fiber(void *page);
+/* Does the state of PG let this node read it, or write? */
+bool dipc_page_allows(const struct page *pg, bool is_write);
+/* Give PG, which has faults, a fiber. 0 or -ENOMEM. */
+int dipc_page_start(struct page *pg);
+/*
+ * The fiber that worked on PG is done with it: settle the faults that came
+ * meanwhile, or give them a fiber. Fiber; waits only for want of memory.
+ */
+void dipc_page_hand_over(struct page *pg);
 /* Settle what the state of PG allows already. */
 void dipc_page_settle(struct page *pg);
+
+/* pages_evict.c */
+/* PG, which no fiber works on, goes home. Fiber. 0 or -errno. */
+int dipc_page_give_back(struct page *pg);
 
 /* pages_request.c */
 void dipc_pages_retry_requests(struct dipc_timer *timer);

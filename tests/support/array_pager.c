@@ -25,7 +25,7 @@ static int array_install(struct dipc_pager *pager, uint64_t page,
 	assert_int_equal(p->may_write[page], 0);
 	memcpy(p->data[page], data, DIPC_PAGE_SIZE);
 	p->is_here[page] = true;
-	if (is_write)
+	if (is_write && who != DIPC_PAGER_NOBODY)
 		p->may_write[page] = 1u << who;
 	dipc_waitq_wake_all(&p->changed);
 	return 0;
@@ -38,7 +38,7 @@ static int array_resolve(struct dipc_pager *pager, uint64_t page, uint64_t who,
 
 	if (!p->is_here[page])
 		return -ENOENT;
-	if (is_write)
+	if (is_write && who != DIPC_PAGER_NOBODY)
 		p->may_write[page] |= 1u << who;
 	dipc_waitq_wake_all(&p->changed);
 	return 0;
@@ -68,7 +68,8 @@ static int array_poison(struct dipc_pager *pager, uint64_t page, uint64_t who)
 {
 	struct array_pager *p = array_pager_of(pager);
 
-	(void)who;
+	if (who == DIPC_PAGER_NOBODY)
+		return 0;
 	p->is_lost[page] = true;
 	dipc_waitq_wake_all(&p->changed);
 	return 0;

@@ -44,8 +44,9 @@ struct sim_thread {
 	unsigned who;
 	unsigned nr_ops;
 	unsigned percent_writes;
-	unsigned nr_pages; /* uses pages 0..nr_pages-1 */
-	uint64_t pause_ns; /* between operations, at most */
+	unsigned percent_hints; /* fetch or release instead */
+	unsigned nr_pages;      /* uses pages 0..nr_pages-1 */
+	uint64_t pause_ns;      /* between operations, at most */
 	unsigned done, nr_sigbus;
 };
 
@@ -238,6 +239,30 @@ static bool thread_access(struct sim_thread *th, unsigned page, bool is_write)
 	return true;
 }
 
+/* Fetch or release a few pages; what they hold the others check. */
+static void thread_hint(struct sim_thread *th)
+{
+	unsigned first = (unsigned)fake_world_random(th->nr_pages);
+	unsigned nr = 1 + (unsigned)fake_world_random(th->nr_pages - first);
+	struct dipc_segment *seg = th->node->seg;
+	int ret;
+
+	switch (fake_world_random(3)) {
+	case 0:
+		ret = dipc_pages_fetch(seg, first, nr, false);
+		break;
+	case 1:
+		ret = dipc_pages_fetch(seg, first, nr, true);
+		break;
+	default:
+		ret = dipc_pages_release(seg, first, nr);
+		break;
+	}
+	if (ret && !dipc_segment_is_dead(seg) && ret != -EIO)
+		fail_msg("seed %llu: hint: error %d",
+			 (unsigned long long)sim.seed, -ret);
+}
+
 static void thread_fiber(void *arg)
 {
 	struct sim_thread *th = arg;
@@ -246,7 +271,9 @@ static void thread_fiber(void *arg)
 		unsigned page = (unsigned)fake_world_random(th->nr_pages);
 		bool is_write = fake_world_random(100) < th->percent_writes;
 
-		if (!thread_access(th, page, is_write))
+		if (fake_world_random(100) < th->percent_hints)
+			thread_hint(th);
+		else if (!thread_access(th, page, is_write))
 			th->nr_sigbus++;
 		th->done++;
 		if (th->pause_ns)
@@ -338,9 +365,13 @@ static void one_run(uint64_t seed, unsigned nr_nodes, unsigned nr_pages,
 
 	sim_start(seed, nr_nodes, 20 * DIPC_USEC, hold_ns);
 	for (i = 1; i <= nr_nodes; i++)
-		for (t = 0; t < 1 + fake_world_random(MAX_THREADS - 1); t++)
-			add_thread(i, 150, percent_writes, nr_pages)->pause_ns =
-				fake_world_random(2) * 50 * DIPC_USEC;
+		for (t = 0; t < 1 + fake_world_random(MAX_THREADS - 1); t++) {
+			struct sim_thread *th =
+				add_thread(i, 150, percent_writes, nr_pages);
+
+			th->pause_ns = fake_world_random(2) * 50 * DIPC_USEC;
+			th->percent_hints = seed % 2 ? 5 : 0;
+		}
 	run_all();
 	for (i = 0; i < sim.nr_threads; i++) {
 		assert_int_equal(sim.thread[i].done, sim.thread[i].nr_ops);
@@ -465,6 +496,61 @@ static void write_miss__claims(void **state)
 	sim_stop();
 }
 
+/* Hints: what they bring is here, what they take is home. */
+static void hints_fiber(void *arg)
+{
+	struct sim_node *n = &sim.node[2];
+	const unsigned nr = 140;
+	unsigned i;
+
+	(void)arg;
+	for (i = 1; i <= 2; i++)
+		assert_int_equal(dipc_segment_open(sim.node[i].pages, SEGMENT,
+						   &sim.shm, &sim.node[i].seg),
+				 0);
+	for (i = 0; i < nr; i += 3) /* some are modified elsewhere */
+		assert_true(thread_access(&sim.thread[0], i, true));
+	assert_int_equal(dipc_pages_fetch(n->seg, MAX_PAGES, 1, false),
+			 -EINVAL);
+	assert_int_equal(dipc_pages_release(n->seg, 1, UINT64_MAX), -EINVAL);
+	assert_int_equal(dipc_pages_fetch(n->seg, 0, nr, false), 0);
+	for (i = 0; i < nr; i++) {
+		assert_true(n->pager.is_here[i]);
+		assert_int_equal(n->pager.may_write[i], 0);
+		assert_true(home_word(i) & word_bit(2));
+		assert_int_equal(word_holder(home_word(i)), 0);
+	}
+	assert_int_equal(dipc_pages_counters(n->pages)->nr_faults, 0);
+	assert_int_equal(dipc_pages_fetch(n->seg, 10, nr - 10, true), 0);
+	for (i = 10; i < nr; i++) {
+		assert_int_equal(word_holder(home_word(i)), 2);
+		assert_int_equal(n->pager.may_write[i], 0);
+		assert_false(sim.node[1].pager.is_here[i]);
+	}
+	assert_true(thread_access(&sim.thread[1], 20, true));
+	assert_int_equal(dipc_pages_counters(n->pages)->nr_faults, 1);
+	assert_int_equal(dipc_pages_release(n->seg, 5, nr - 5), 0);
+	for (i = 0; i < nr; i++)
+		assert_int_equal(n->pager.is_here[i], i < 5);
+	for (i = 0; i < nr; i++)
+		assert_true(thread_access(&sim.thread[0], i, false));
+	for (i = 1; i <= 2; i++)
+		dipc_segment_put(sim.node[i].seg);
+}
+
+static void hints__fetch_and_release(void **state)
+{
+	(void)state;
+	sim_start(9, 2, 5 * DIPC_USEC, 50 * DIPC_USEC);
+	add_thread(1, 0, 0, 1);
+	add_thread(2, 0, 0, 1);
+	assert_int_equal(
+		dipc_fiber_spawn(fake_world_sched(), hints_fiber, NULL), 0);
+	assert_true(fake_world_run(NULL, NS_LIMIT));
+	check_home();
+	sim_stop();
+}
+
 /* Two nodes fight for a page: each does useful work while it has it. */
 static void hold_time__both_progress(void **state)
 {
@@ -532,7 +618,7 @@ static void one_crash(uint64_t seed, unsigned victim)
 	sim_start(seed, 4, 20 * DIPC_USEC, 0);
 	for (i = 1; i <= 4; i++) {
 		add_thread(i, 100, 50, 4)->pause_ns = 20 * DIPC_USEC;
-		add_thread(i, 100, 20, 4);
+		add_thread(i, 100, 20, 4)->percent_hints = seed % 2 * 10;
 	}
 	delay = fake_world_random(4 * DIPC_MSEC);
 	crash_victim = victim;
@@ -694,6 +780,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(states__moves),
 		cmocka_unit_test(single_steps),
 		cmocka_unit_test(write_miss__claims),
+		cmocka_unit_test(hints__fetch_and_release),
 		cmocka_unit_test(open_close_stop),
 		cmocka_unit_test(home_create__refuses_cleanly),
 		cmocka_unit_test(install_fails__sigbus),
