@@ -105,6 +105,15 @@ check_client_symbols() {
 		sed 's/^/call the kernel for this: /'
 }
 
+# Mistakes made on purpose stay in the copies that tests/seeded makes.
+check_no_seeded_bugs() {
+	for product in bin/dipc bin/dipcd bin/dipc-referee lib/libdipc-rdma.so; do
+		[ -f "$BUILD/$product" ] || echo "no $product"
+		grep -aq 'seeded bug' "$BUILD/$product" &&
+			echo "a seeded bug in $product"
+	done
+}
+
 # ---- the sources ------------------------------------------------------------
 
 # Code without comments, as FILE:LINE:TEXT.
@@ -283,6 +292,7 @@ if [ ! -d "$BUILD/lib" ]; then
 	exit 1
 fi
 for name in ${*:-exported_symbols protocol_symbols client_symbols \
+	no_seeded_bugs \
 	verbs_calls layers headers \
 	file_size format shell_syntax manual_calls manual_renders manual_settings \
 	manual_environment manual_commands}; do

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 
 #include "runtime/base/log.h"
+#include "runtime/protocol/seeded_bug.h"
 
 #define GIVE_BACK_RUN 32u /* pages between two turns of the loop */
 
@@ -463,6 +464,8 @@ int dipc_pages_create(const struct dipc_pages_config *config,
 		dipc_list_init(&pages->table[i]);
 	for (i = 0; i < FAULTS_MAX; i++)
 		dipc_list_add_tail(&pages->free_faults, &pages->faults[i].node);
+	if (DIPC_SEEDED_BUG)
+		dipc_warn("seeded bug %d: for tests only", DIPC_SEEDED_BUG);
 	*pages_out = pages;
 	return 0;
 }

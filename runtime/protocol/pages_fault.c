@@ -9,6 +9,7 @@
 #include <errno.h>
 
 #include "runtime/base/log.h"
+#include "runtime/protocol/seeded_bug.h"
 
 #define FAST_TRIES 3u /* fills discarded before a reader takes the lock */
 
@@ -314,6 +315,8 @@ static int page_invalidate(struct page *pg, uint64_t sharers)
 	uint64_t started, bits;
 	unsigned n;
 
+	if (seeded_bug(2) && sharers)
+		sharers &= ~(1ull << (63 - __builtin_clzll(sharers)));
 	while (sharers) {
 		if (seg->is_dead)
 			return -ENOLINK;

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 
 #include "runtime/base/log.h"
+#include "runtime/protocol/seeded_bug.h"
 
 #define RETRY_NS DIPC_MSEC
 
@@ -109,6 +110,15 @@ static int page_serve_shared(struct page *pg)
 	return ret;
 }
 
+/* What page_serve() does about a copy, in the wrong order. Fiber. */
+static void page_serve_bug_1(struct page *pg, struct dipc_incoming *in)
+{
+	request_answer(in, 0);
+	dipc_fiber_sleep(DIPC_MSEC);
+	if (pg->state == PAGE_S)
+		(void)page_serve_shared(pg);
+}
+
 /* Called when the page is free and no longer held. A fiber if it is M. */
 static void page_serve(struct page *pg, struct dipc_incoming *in)
 {
@@ -126,6 +136,10 @@ static void page_serve(struct page *pg, struct dipc_incoming *in)
 		status = page_serve_modified(pg, keep);
 		break;
 	case PAGE_S:
+		if (seeded_bug(1) && !keep) {
+			page_serve_bug_1(pg, in);
+			return;
+		}
 		if (!keep)
 			status = page_serve_shared(pg);
 		break;
@@ -219,7 +233,7 @@ void dipc_pages_request(struct dipc_pages *pages, struct dipc_incoming *in)
 		request_answer_unknown(in);
 		return;
 	}
-	if (page_is_free(pg) && pg->state != PAGE_M &&
+	if (page_is_free(pg) && pg->state != PAGE_M && !seeded_bug(1) &&
 	    dipc_fabric_now(pages->fabric) >= page_held_until(pg)) {
 		page_serve(pg, in);
 		return;

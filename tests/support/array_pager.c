@@ -9,6 +9,8 @@
 #include <errno.h>
 #include <string.h>
 
+#include "runtime/protocol/seeded_bug.h"
+
 struct array_pager *array_pager_of(struct dipc_pager *pager)
 {
 	return dipc_container_of(pager, struct array_pager, base);
@@ -49,7 +51,8 @@ static int array_protect_and_copy(struct dipc_pager *pager, uint64_t page,
 {
 	struct array_pager *p = array_pager_of(pager);
 
-	p->may_write[page] = 0;
+	if (!seeded_bug(3))
+		p->may_write[page] = 0;
 	memcpy(data, p->data[page], DIPC_PAGE_SIZE);
 	return 0;
 }
