@@ -82,9 +82,17 @@ struct dipc_remote dipc_page_word_at(struct page *pg)
 	const struct dipc_arena_shm *shm = &page_segment(pg)->shm;
 
 	return (struct dipc_remote){
-		.addr = shm->dir_addr + page_index(pg) * sizeof(uint64_t),
+		.addr = shm->dir_addr +
+			page_index(pg) *
+				dipc_page_word_stride(page_segment(pg)),
 		.rkey = shm->rkey,
 	};
+}
+
+size_t dipc_page_word_stride(const struct dipc_segment *seg)
+{
+	(void)seg;
+	return sizeof(uint64_t);
 }
 
 struct dipc_remote dipc_page_data_at(struct page *pg)
@@ -95,14 +103,6 @@ struct dipc_remote dipc_page_data_at(struct page *pg)
 		.addr = shm->data_addr + page_index(pg) * DIPC_PAGE_SIZE,
 		.rkey = shm->rkey,
 	};
-}
-
-uint64_t dipc_page_guess(struct page *pg)
-{
-	uint64_t bit = word_bit(page_segment(pg)->pages->node);
-	uint64_t word = word_set_locker(pg->seen, 0) & ~bit;
-
-	return pg->has_bit ? word | bit : word;
 }
 
 /* ---- helpers of the fibers ---------------------------------------------- */
@@ -146,13 +146,11 @@ void dipc_page_take_back(struct page *pg)
 	if (!pg->has_bit || seg->is_dead)
 		return;
 	/* without memory for it the bit stays: one INVALIDATE too many */
-	if (dipc_tx_begin(&tx, seg->link, 8))
+	if (dipc_tx_begin(&tx, seg->link, DIR_BYTES))
 		return;
-	dipc_tx_faa(&tx, dipc_page_word_at(pg), -word_bit(seg->pages->node));
-	if (dipc_tx_post(&tx) == 0) {
-		pg->has_bit = false;
-		pg->seen &= ~word_bit(seg->pages->node);
-	}
+	dipc_dir_leave(pg, &tx);
+	if (dipc_tx_post(&tx))
+		pg->has_bit = true;
 }
 
 void dipc_segment_fiber_begin(struct dipc_segment *seg)

@@ -15,37 +15,30 @@
 static int page_return(struct page *pg, const void *data)
 {
 	struct dipc_segment *seg = page_segment(pg);
-	unsigned me = seg->pages->node;
 	struct backoff backoff = {0};
-	const uint64_t *old;
-	uint64_t guess, word;
+	struct dir_return back;
 	struct dipc_tx tx;
+	bool is_done;
 	int ret;
 
 	for (;;) {
 		dipc_page_set_phase(pg, PHASE_FILLING);
-		ret = dipc_page_tx(pg, &tx, DIPC_PAGE_SIZE + 8);
+		ret = dipc_page_tx(pg, &tx, DIPC_PAGE_SIZE + DIR_BYTES);
 		if (ret)
 			return ret;
 		if (data)
 			dipc_tx_write(&tx, dipc_page_data_at(pg), data,
 				      DIPC_PAGE_SIZE);
 		data = NULL; /* the home is current from here on */
-		guess = word_set_holder(dipc_page_guess(pg), me);
-		old = dipc_tx_cas(&tx, dipc_page_word_at(pg), guess,
-				  word_set_holder(guess & ~word_bit(me), 0));
+		dipc_dir_return(pg, &tx, &back);
 		ret = dipc_tx_run(&tx);
-		word = ret ? 0 : *old;
+		is_done = ret == 0 && dipc_dir_returned(pg, &back);
 		dipc_tx_end(&tx);
 		if (ret)
 			return ret;
-		if (word == guess)
-			pg->has_bit = false;
-		/* else recalled meanwhile, if it does not name us */
-		if (word == guess || word_holder(word) != me)
+		if (is_done)
 			break;
-		pg->seen = word;
-		if (!word_locker(word))
+		if (!word_locker(pg->seen))
 			continue; /* others' bits came or went */
 		/* its RECALL may be waiting here for this phase to end */
 		dipc_page_set_phase(pg, PHASE_WAITING);
@@ -82,10 +75,10 @@ static int page_disown(struct page *pg)
 	int ret;
 
 	dipc_page_set_phase(pg, PHASE_FILLING);
-	ret = dipc_page_tx(pg, &tx, 8);
+	ret = dipc_page_tx(pg, &tx, DIR_BYTES);
 	if (ret)
 		return ret;
-	old = dipc_tx_faa(&tx, dipc_page_word_at(pg), 0);
+	old = dipc_dir_look(pg, &tx);
 	ret = dipc_tx_run(&tx);
 	if (ret == 0)
 		pg->seen = *old;

@@ -13,12 +13,19 @@
 
 #define FAST_TRIES 3u /* fills discarded before a reader takes the lock */
 
+#define ASK_WINDOW 128u /* requests that one fiber has on their way */
+
 /* What a lock attempt brought; the fiber's, on its stack. */
 struct lock {
 	struct dipc_tx tx;
 	const void *data; /* in tx's buffer; NULL: not read yet */
-	uint64_t word;    /* as it was when we locked */
-	bool is_claim;    /* nothing to unlock: we hold the page already */
+	struct dir_lock dir;
+};
+
+/* A question on its way; the fiber's, on its stack. */
+struct ask {
+	struct dipc_call call;
+	unsigned node;
 };
 
 /* ---- local matters ------------------------------------------------------ */
@@ -147,38 +154,20 @@ static int page_install(struct page *pg, const void *data, enum page_state to)
 /* One CAS. 1: it worked, LK is filled; 0: pg->seen is news. */
 static int page_try_lock(struct page *pg, bool is_write, struct lock *lk)
 {
-	struct dipc_segment *seg = page_segment(pg);
-	unsigned me = seg->pages->node;
-	const uint64_t *old;
-	uint64_t next;
 	int ret;
 
-	ret = dipc_page_tx(pg, &lk->tx, DIPC_PAGE_SIZE + 8);
+	ret = dipc_page_tx(pg, &lk->tx, DIPC_PAGE_SIZE + DIR_LOCK_BYTES);
 	if (ret)
 		return ret;
-	lk->word = dipc_page_guess(pg);
-	lk->is_claim = is_write && !(lk->word & ~word_bit(me));
-	if (lk->is_claim) {
-		next = word_set_holder(word_bit(me), me);
-		pg->was_holder = true;
-	} else {
-		next = word_set_locker(lk->word, me);
-	}
-	old = dipc_tx_cas(&lk->tx, dipc_page_word_at(pg), lk->word, next);
+	dipc_dir_lock(pg, &lk->tx, is_write, &lk->dir);
 	/* behind the CAS: good if that works and nobody else is the holder */
 	lk->data = NULL;
-	if (pg->state == PAGE_I && !word_holder(lk->word))
+	if (pg->state == PAGE_I && !word_holder(lk->dir.word))
 		lk->data = dipc_tx_read(&lk->tx, dipc_page_data_at(pg),
 					DIPC_PAGE_SIZE);
 	ret = dipc_tx_run(&lk->tx);
-	if (ret == 0 && *old == lk->word) {
-		pg->seen = next;
-		if (lk->is_claim)
-			pg->has_bit = true;
+	if (ret == 0 && dipc_dir_locked(pg, &lk->dir))
 		return 1;
-	}
-	if (ret == 0)
-		pg->seen = *old;
 	dipc_tx_end(&lk->tx);
 	return ret;
 }
@@ -212,41 +201,30 @@ static int page_lock(struct page *pg, bool is_write, struct lock *lk)
 static int page_publish(struct page *pg, struct lock *lk, unsigned holder,
 			bool wants_copy)
 {
-	struct dipc_segment *seg = page_segment(pg);
-	unsigned me = seg->pages->node;
-	uint64_t delta;
 	int ret;
 
-	delta = ((uint64_t)holder - word_holder(lk->word)) << WORD_HOLDER_SHIFT;
-	delta -= (uint64_t)me << WORD_LOCKER_SHIFT;
-	if (wants_copy && !pg->has_bit)
-		delta += word_bit(me);
 	if (!lk->data && wants_copy && pg->state == PAGE_I) {
 		dipc_tx_end(&lk->tx);
-		ret = dipc_page_tx(pg, &lk->tx, DIPC_PAGE_SIZE + 8);
+		ret = dipc_page_tx(pg, &lk->tx, DIPC_PAGE_SIZE + DIR_BYTES);
 		if (ret)
 			return ret;
 		lk->data = dipc_tx_read(&lk->tx, dipc_page_data_at(pg),
 					DIPC_PAGE_SIZE);
-		dipc_tx_faa(&lk->tx, dipc_page_word_at(pg), delta);
+		dipc_dir_publish(pg, &lk->tx, &lk->dir, holder, wants_copy);
 		ret = dipc_tx_run(&lk->tx);
 	} else {
 		struct dipc_tx tx;
 
-		ret = dipc_page_tx(pg, &tx, 8);
+		ret = dipc_page_tx(pg, &tx, DIR_BYTES);
 		if (ret)
 			return ret;
-		dipc_tx_faa(&tx, dipc_page_word_at(pg), delta);
+		dipc_dir_publish(pg, &tx, &lk->dir, holder, wants_copy);
 		ret = dipc_tx_run(&tx);
 		dipc_tx_end(&tx);
 	}
-	if (ret)
-		return ret;
-	pg->has_bit = pg->has_bit || wants_copy;
-	pg->was_holder = pg->was_holder || holder == me;
-	pg->seen = word_set_holder(pg->seen, holder);
-	pg->seen = word_set_locker(pg->seen, 0);
-	return 0;
+	if (ret == 0)
+		dipc_dir_published(pg, &lk->dir, holder, wants_copy);
+	return ret;
 }
 
 /* ---- asking others ------------------------------------------------------ */
@@ -304,41 +282,59 @@ static int page_recall(struct page *pg, unsigned holder, bool is_write)
 	return -ENOLINK;
 }
 
+/* A round of INVALIDATEs: who answers leaves SHARERS. */
+static void page_ask_all(struct page *pg, struct dir_set *sharers)
+{
+	struct ask asks[ASK_WINDOW], *ask;
+	unsigned next = dipc_dir_set_next(sharers, 0);
+	unsigned nr_asked = 0, nr_answered = 0;
+
+	while (next || nr_answered < nr_asked) {
+		if (!next || nr_asked - nr_answered == ASK_WINDOW) {
+			/* any answer is good: a node that failed to drop its
+			   copy has killed the whole segment */
+			ask = &asks[nr_answered++ % ASK_WINDOW];
+			if (dipc_call_wait(&ask->call) == 0)
+				dipc_dir_set_del(sharers, ask->node);
+			continue;
+		}
+		ask = &asks[nr_asked % ASK_WINDOW];
+		ask->node = next;
+		if (page_ask(pg, next, DIPC_REQ_INVALIDATE, 0, &ask->call) == 0)
+			nr_asked++;
+		next = dipc_dir_set_next(sharers, next);
+	}
+}
+
+static void set_forget_last(struct dir_set *set)
+{
+	unsigned n, last = 0;
+
+	for (n = dipc_dir_set_next(set, 0); n; n = dipc_dir_set_next(set, n))
+		last = n;
+	if (last)
+		dipc_dir_set_del(set, last);
+}
+
 /*
- * Every node in SHARERS drops its copy; all are asked at once. 0; -ENOLINK: it
- * is us who are out.
+ * Every node in SHARERS drops its copy; all are asked at once, or ASK_WINDOW
+ * at a time. 0; -ENOLINK: it is us who are out.
  */
-static int page_invalidate(struct page *pg, uint64_t sharers)
+static int page_invalidate(struct page *pg, struct dir_set *sharers)
 {
 	struct dipc_segment *seg = page_segment(pg);
-	struct dipc_call calls[DIPC_NODES_MAX];
-	uint64_t started, bits;
 	unsigned n;
 
-	if (seeded_bug(2) && sharers)
-		sharers &= ~(1ull << (63 - __builtin_clzll(sharers)));
-	while (sharers) {
+	if (seeded_bug(2))
+		set_forget_last(sharers);
+	while (!dipc_dir_set_is_empty(sharers)) {
 		if (seg->is_dead)
 			return -ENOLINK;
-		started = 0;
-		for (bits = sharers; bits; bits &= bits - 1) {
-			n = (unsigned)__builtin_ctzll(bits);
-			if (page_ask(pg, n + 1, DIPC_REQ_INVALIDATE, 0,
-				     &calls[n]) == 0)
-				started |= 1ull << n;
-		}
-		/* any answer is good: a node that failed to drop its copy has
-		   killed the whole segment */
-		for (bits = started; bits; bits &= bits - 1) {
-			n = (unsigned)__builtin_ctzll(bits);
-			if (dipc_call_wait(&calls[n]) == 0)
-				sharers &= ~(1ull << n);
-		}
-		for (bits = sharers; bits; bits &= bits - 1) {
-			n = (unsigned)__builtin_ctzll(bits);
-			if (node_await_fenced(seg->pages, n + 1) == 0)
-				sharers &= ~(1ull << n);
-		}
+		page_ask_all(pg, sharers);
+		for (n = dipc_dir_set_next(sharers, 0); n;
+		     n = dipc_dir_set_next(sharers, n))
+			if (node_await_fenced(seg->pages, n) == 0)
+				dipc_dir_set_del(sharers, n);
 	}
 	return 0;
 }
@@ -353,11 +349,11 @@ static int page_set_bad(struct page *pg, struct lock *lk)
 	ret = page_publish(pg, lk, WORD_LOST, false);
 	if (ret)
 		return ret;
-	if (word_holder(lk->word) != WORD_LOST)
+	if (word_holder(lk->dir.word) != WORD_LOST)
 		dipc_error("segment 0x%x: page %llu is lost with node %u",
 			   (unsigned)seg->id,
 			   (unsigned long long)page_index(pg),
-			   word_holder(lk->word));
+			   word_holder(lk->dir.word));
 	seg->pages->counters.nr_lost++;
 	if (pg->state != PAGE_I) /* INV-4 says that it cannot be */
 		return -EPROTO;
@@ -370,23 +366,19 @@ static int page_clear_others(struct page *pg, const struct lock *lk,
 			     bool is_write)
 {
 	unsigned me = page_segment(pg)->pages->node;
-	unsigned holder = word_holder(lk->word);
-	uint64_t others = lk->word & WORD_SHARERS & ~word_bit(me);
+	unsigned holder = word_holder(lk->dir.word);
+	struct dir_set others;
 
 	if (holder == WORD_LOST)
 		return -ENODATA;
 	if (holder == me) /* somebody's lock was taken away: see Crashes */
 		return pg->was_holder ? 0 : -ENODATA;
-	if (holder) {
-		if (is_write)
-			pg->seen &= ~word_bit(holder);
+	if (holder)
 		return page_recall(pg, holder, is_write);
-	}
-	if (is_write) {
-		pg->seen &= ~others;
-		return page_invalidate(pg, others);
-	}
-	return 0;
+	if (!is_write)
+		return 0;
+	dipc_dir_others(pg, &lk->dir, &others);
+	return page_invalidate(pg, &others);
 }
 
 static int page_get_locked(struct page *pg, bool is_write)
@@ -398,7 +390,7 @@ static int page_get_locked(struct page *pg, bool is_write)
 	ret = page_lock(pg, is_write, &lk);
 	if (ret)
 		return ret;
-	if (!lk.is_claim) {
+	if (!lk.dir.is_claim) {
 		ret = page_clear_others(pg, &lk, is_write);
 		if (ret == -ENODATA) {
 			ret = page_set_bad(pg, &lk);
@@ -423,26 +415,22 @@ out_tx:
  */
 static int page_try_fill(struct page *pg)
 {
-	struct dipc_segment *seg = page_segment(pg);
-	uint64_t bit = word_bit(seg->pages->node);
-	const uint64_t *old;
+	struct dir_arrival arrival;
 	const void *data;
 	struct dipc_tx tx;
 	int ret;
 
 	dipc_page_set_phase(pg, PHASE_FILLING);
-	ret = dipc_page_tx(pg, &tx, DIPC_PAGE_SIZE + 8);
+	ret = dipc_page_tx(pg, &tx, DIPC_PAGE_SIZE + DIR_BYTES);
 	if (ret)
 		return ret;
-	old = dipc_tx_faa(&tx, dipc_page_word_at(pg), pg->has_bit ? 0 : bit);
+	dipc_dir_arrive(pg, &tx, &arrival);
 	data = dipc_tx_read(&tx, dipc_page_data_at(pg), DIPC_PAGE_SIZE);
-	pg->has_bit = true;
 	ret = dipc_tx_run(&tx);
 	if (ret)
 		goto out_tx;
-	pg->seen = *old | bit;
-	if (word_locker(*old) || word_holder(*old)) {
-		seg->pages->counters.nr_discards++;
+	if (!dipc_dir_arrived(pg, &arrival)) {
+		page_segment(pg)->pages->counters.nr_discards++;
 		goto out_tx;
 	}
 	ret = page_install(pg, data, PAGE_S);

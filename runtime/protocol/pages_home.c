@@ -3,7 +3,6 @@
 #include "runtime/protocol/pages_private.h"
 
 #include <errno.h>
-#include <stdatomic.h>
 #include <stdlib.h>
 
 #include "runtime/base/log.h"
@@ -58,53 +57,10 @@ void dipc_home_destroy(struct dipc_home *home)
 	free(home);
 }
 
-/* WORD without NODE; as it is if recovery leaves it to somebody else. */
-static uint64_t word_evict(uint64_t word, unsigned node)
-{
-	unsigned locker = word_locker(word);
-
-	word &= ~word_bit(node);
-	if (locker == node)
-		word = word_set_locker(word, 0);
-	/* rule B: another's lock means that he will find the holder dead */
-	if (word_holder(word) == node && (!locker || locker == node))
-		word = word_set_holder(word, WORD_LOST);
-	return word;
-}
-
-static int home_evict_page(struct dipc_home *home, struct dipc_link *link,
-			   uint64_t page, uint64_t word, unsigned node)
-{
-	struct dipc_remote at = {.addr = home->dir_addr + page * 8,
-				 .rkey = home->rkey};
-	const uint64_t *old;
-	struct dipc_tx tx;
-	uint64_t found;
-	int ret;
-
-	/* our own WRITEs aside, only atomics change it: through a link, too */
-	while (word_evict(word, node) != word) {
-		ret = dipc_tx_begin(&tx, link, 8);
-		if (ret)
-			return ret;
-		old = dipc_tx_cas(&tx, at, word, word_evict(word, node));
-		ret = dipc_tx_run(&tx);
-		found = ret ? 0 : *old;
-		dipc_tx_end(&tx);
-		if (ret)
-			return ret;
-		if (found == word)
-			break;
-		word = found;
-	}
-	return 0;
-}
-
 int dipc_home_evict(struct dipc_home *home, unsigned node)
 {
-	_Atomic uint64_t *dir = (_Atomic uint64_t *)(void *)home->region->base;
 	struct dipc_link *link;
-	uint64_t page, word;
+	uint64_t page;
 	int ret;
 
 	if (node < 1 || node > DIPC_NODES_MAX)
@@ -114,12 +70,11 @@ int dipc_home_evict(struct dipc_home *home, unsigned node)
 	if (ret)
 		return ret;
 	for (page = 0; page < home->nr_pages; page++) {
-		/*
-		 * EVICT_1 relaxed: a guess for the CAS. It cannot miss NODE,
-		 * which is fenced: its fields only go away.
-		 */
-		word = atomic_load_explicit(&dir[page], memory_order_relaxed);
-		ret = home_evict_page(home, link, page, word, node);
+		struct dipc_remote at = {.addr = home->dir_addr + page * 8,
+					 .rkey = home->rkey};
+
+		ret = dipc_dir_evict(link, at, home->region->base + page * 8,
+				     node);
 		if (ret)
 			return ret;
 		if (page % EVICT_RUN == EVICT_RUN - 1)

@@ -4,45 +4,7 @@
 #define DIPC_PROTOCOL_PAGES_PRIVATE_H
 
 #include "runtime/protocol/pages.h"
-
-/* ---- the directory word (pages.md, "The word") -------------------------- */
-
-#define WORD_SHARERS      ((1ull << DIPC_NODES_MAX) - 1)
-#define WORD_HOLDER_SHIFT 40u
-#define WORD_LOCKER_SHIFT 46u
-#define WORD_NODE_MASK    63u
-#define WORD_LOST         63u /* as holder: the only current copy is gone */
-
-static_assert(DIPC_NODES_MAX <= WORD_HOLDER_SHIFT, "a bit for every node");
-static_assert(DIPC_NODES_MAX < WORD_LOST, "node ids fit beside WORD_LOST");
-
-static inline uint64_t word_bit(unsigned node)
-{
-	return 1ull << (node - 1);
-}
-
-static inline unsigned word_holder(uint64_t word)
-{
-	return (unsigned)(word >> WORD_HOLDER_SHIFT) & WORD_NODE_MASK;
-}
-
-static inline unsigned word_locker(uint64_t word)
-{
-	return (unsigned)(word >> WORD_LOCKER_SHIFT) & WORD_NODE_MASK;
-}
-
-/* WORD with another holder, or locker. */
-static inline uint64_t word_set_holder(uint64_t word, unsigned node)
-{
-	word &= ~((uint64_t)WORD_NODE_MASK << WORD_HOLDER_SHIFT);
-	return word | (uint64_t)node << WORD_HOLDER_SHIFT;
-}
-
-static inline uint64_t word_set_locker(uint64_t word, unsigned node)
-{
-	word &= ~((uint64_t)WORD_NODE_MASK << WORD_LOCKER_SHIFT);
-	return word | (uint64_t)node << WORD_LOCKER_SHIFT;
-}
+#include "runtime/protocol/pages_dir.h"
 
 /* ---- requests ----------------------------------------------------------- */
 
@@ -159,9 +121,10 @@ struct page *dipc_page_get(struct dipc_segment *seg, uint64_t index);
 void dipc_page_set_state(struct page *pg, enum page_state to);
 bool dipc_page_can_move(enum page_state from, enum page_state to);
 void dipc_page_set_phase(struct page *pg, enum page_phase phase);
-/* What the word may be now, unlocked. Our own bit we know: rule A. */
-uint64_t dipc_page_guess(struct page *pg);
+/* The page's entry in the directory: it begins with the word. */
 struct dipc_remote dipc_page_word_at(struct page *pg);
+/* From one page's entry to the next one's; inside a chunk only. Bytes. */
+size_t dipc_page_word_stride(const struct dipc_segment *seg);
 struct dipc_remote dipc_page_data_at(struct page *pg);
 /* Everything here ends in SIGBUS; WHY is logged once, unless NULL. */
 void dipc_segment_fail(struct dipc_segment *seg, const char *why);

@@ -56,7 +56,7 @@ static int page_write_home(struct page *pg, bool keep)
 	struct dipc_tx tx;
 	int ret;
 
-	ret = dipc_page_tx(pg, &tx, DIPC_PAGE_SIZE + 8);
+	ret = dipc_page_tx(pg, &tx, DIPC_PAGE_SIZE + DIR_BYTES);
 	if (ret)
 		return ret;
 	ret = ops->protect_and_copy(seg->pager, index, data);
@@ -65,13 +65,11 @@ static int page_write_home(struct page *pg, bool keep)
 	if (ret)
 		goto out_tx;
 	dipc_tx_write(&tx, dipc_page_data_at(pg), data, sizeof(data));
-	/* a FAA in any case: its answer says that the WRITE is placed */
-	dipc_tx_faa(&tx, dipc_page_word_at(pg),
-		    keep || !pg->has_bit ? 0 : -word_bit(seg->pages->node));
-	if (!keep) {
-		pg->has_bit = false;
-		pg->seen &= ~word_bit(seg->pages->node);
-	}
+	/* an atomic in any case: its answer says that the WRITE is placed */
+	if (keep)
+		(void)dipc_dir_look(pg, &tx);
+	else
+		dipc_dir_leave(pg, &tx);
 	ret = dipc_tx_run(&tx);
 
 out_tx:

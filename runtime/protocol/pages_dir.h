@@ -1,0 +1,134 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The directory: what the home keeps of each page, and the operations that
+ * change it. docs/design/pages.md, "The word", has the bits and the rules.
+ *
+ * Most functions come in pairs: the first adds work requests to a transaction
+ * on the page, which the caller may put a READ or WRITE of the contents
+ * behind, or before; the second looks at what came back and must be called
+ * only if the transaction succeeded.
+ */
+#ifndef DIPC_PROTOCOL_PAGES_DIR_H
+#define DIPC_PROTOCOL_PAGES_DIR_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "runtime/protocol/fabric.h"
+
+struct page;
+
+/* ---- nodes -------------------------------------------------------------- */
+
+#define DIR_SET_WORDS 1u
+
+/* Node n is bit (n - 1) % 64 of word (n - 1) / 64. */
+struct dir_set {
+	uint64_t bits[DIR_SET_WORDS];
+};
+
+bool dipc_dir_set_is_empty(const struct dir_set *set);
+void dipc_dir_set_del(struct dir_set *set, unsigned node);
+/* The first node after NODE (0: the first of all); 0: there is none. */
+unsigned dipc_dir_set_next(const struct dir_set *set, unsigned node);
+
+/* ---- the word ----------------------------------------------------------- */
+
+#define WORD_SHARERS      ((1ull << DIPC_NODES_MAX) - 1)
+#define WORD_HOLDER_SHIFT 40u
+#define WORD_LOCKER_SHIFT 46u
+#define WORD_NODE_MASK    63u
+#define WORD_LOST         63u /* as holder: the only current copy is gone */
+
+static_assert(DIPC_NODES_MAX <= WORD_HOLDER_SHIFT, "a bit for every node");
+static_assert(DIPC_NODES_MAX < WORD_LOST, "node ids fit beside WORD_LOST");
+
+static inline uint64_t word_bit(unsigned node)
+{
+	return 1ull << (node - 1);
+}
+
+static inline unsigned word_holder(uint64_t word)
+{
+	return (unsigned)(word >> WORD_HOLDER_SHIFT) & WORD_NODE_MASK;
+}
+
+static inline unsigned word_locker(uint64_t word)
+{
+	return (unsigned)(word >> WORD_LOCKER_SHIFT) & WORD_NODE_MASK;
+}
+
+/* WORD with another holder, or locker. */
+static inline uint64_t word_set_holder(uint64_t word, unsigned node)
+{
+	word &= ~((uint64_t)WORD_NODE_MASK << WORD_HOLDER_SHIFT);
+	return word | (uint64_t)node << WORD_HOLDER_SHIFT;
+}
+
+static inline uint64_t word_set_locker(uint64_t word, unsigned node)
+{
+	word &= ~((uint64_t)WORD_NODE_MASK << WORD_LOCKER_SHIFT);
+	return word | (uint64_t)node << WORD_LOCKER_SHIFT;
+}
+
+/* ---- changing it -------------------------------------------------------- */
+
+#define DIR_BYTES      8u /* of a transaction's buffer, for one of these */
+#define DIR_LOCK_BYTES 8u /* and for dipc_dir_lock() */
+
+/* Tell the directory of a copy; the contents are READ behind it. */
+struct dir_arrival {
+	const uint64_t *old;
+};
+void dipc_dir_arrive(struct page *pg, struct dipc_tx *tx,
+		     struct dir_arrival *a);
+/* True: the contents are good. False: pg->seen is locked, or has a holder. */
+bool dipc_dir_arrived(struct page *pg, const struct dir_arrival *a);
+
+/*
+ * Lock the page, if it is as we think it is; claim it, to write, if nobody
+ * else need be told. A READ behind it brings what the home has.
+ */
+struct dir_lock {
+	const uint64_t *old;
+	uint64_t word, next;
+	bool is_claim; /* nothing to unlock: we hold the page already */
+};
+void dipc_dir_lock(struct page *pg, struct dipc_tx *tx, bool is_write,
+		   struct dir_lock *lk);
+/* False: pg->seen is news. True: lk->word is what it was. */
+bool dipc_dir_locked(struct page *pg, struct dir_lock *lk);
+/* With the lock, to write: whom to tell if there is no holder. */
+void dipc_dir_others(struct page *pg, const struct dir_lock *lk,
+		     struct dir_set *others_out);
+/* Unlock: HOLDER is the holder; we have a copy, if WANTS_COPY. */
+void dipc_dir_publish(struct page *pg, struct dipc_tx *tx,
+		      const struct dir_lock *lk, unsigned holder,
+		      bool wants_copy);
+void dipc_dir_published(struct page *pg, const struct dir_lock *lk,
+			unsigned holder, bool wants_copy);
+
+/* The copy is gone: tell the directory. There is no second half. */
+void dipc_dir_leave(struct page *pg, struct dipc_tx *tx);
+/* The word as it is. */
+const uint64_t *dipc_dir_look(struct page *pg, struct dipc_tx *tx);
+
+/* We hold the page and have dropped it; the home is current. */
+struct dir_return {
+	const uint64_t *old;
+	uint64_t guess;
+};
+void dipc_dir_return(struct page *pg, struct dipc_tx *tx, struct dir_return *r);
+/* True: the word does not name us any more. False: pg->seen is news. */
+bool dipc_dir_returned(struct page *pg, const struct dir_return *r);
+
+/* ---- at the home -------------------------------------------------------- */
+
+/*
+ * Take NODE, dead and fenced, out of the ENTRY at AT; LINK is to ourselves.
+ * Fiber. 0 or -ENOLINK.
+ */
+int dipc_dir_evict(struct dipc_link *link, struct dipc_remote at,
+		   const uint8_t *entry, unsigned node);
+
+#endif
