@@ -37,14 +37,22 @@ static bool memfd_has(const struct uffd_pager *p, uint64_t page)
 	return lseek(p->memfd, page_off(page), SEEK_DATA) == page_off(page);
 }
 
-static int memfd_punch(struct uffd_pager *p, uint64_t page)
+/* All NR of them? (A hole begins at the end of the file at the latest.) */
+static bool memfd_has_run(const struct uffd_pager *p, uint64_t first,
+			  unsigned nr)
+{
+	return lseek(p->memfd, page_off(first), SEEK_HOLE) >=
+	       page_off(first + nr);
+}
+
+static int memfd_punch(struct uffd_pager *p, uint64_t first, unsigned nr)
 {
 	int ret;
 
 	do {
 		ret = fallocate(p->memfd,
 				FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
-				page_off(page), DIPC_PAGE_SIZE);
+				page_off(first), page_off(nr));
 	} while (ret && errno == EINTR);
 	return ret ? -errno : 0;
 }
@@ -59,6 +67,24 @@ static int memfd_fill(struct uffd_pager *p, uint64_t page, const void *data)
 	if (n == DIPC_PAGE_SIZE)
 		return 0;
 	return n < 0 ? -errno : -ENOMEM;
+}
+
+static int memfd_copy(const struct uffd_pager *p, uint64_t first, unsigned nr,
+		      void *data)
+{
+	size_t done = 0, len = (size_t)page_off(nr);
+	ssize_t n;
+
+	while (done < len) {
+		n = pread(p->memfd, (char *)data + done, len - done,
+			  page_off(first) + (off_t)done);
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			return n < 0 ? -errno : -EIO;
+		done += (size_t)n;
+	}
+	return 0;
 }
 
 /* ---- protection --------------------------------------------------------- */
@@ -109,9 +135,12 @@ int dipc_uffd_pager_protect_new(struct uffd_pager *p, struct map *map)
 	return 0;
 }
 
-/* End the faults of WHO at PAGE, in all its mappings. */
-static int let_go(struct uffd_pager *p, uint64_t page, uint64_t who,
-		  bool is_write)
+/*
+ * End the faults of WHO at these pages, in all its mappings but DONE, where
+ * that has happened.
+ */
+static int let_go(struct uffd_pager *p, uint64_t first, unsigned nr,
+		  uint64_t who, bool is_write, const struct map *done)
 {
 	struct dipc_list *pos;
 	int ret;
@@ -119,14 +148,14 @@ static int let_go(struct uffd_pager *p, uint64_t page, uint64_t who,
 	dipc_list_for_each (pos, &p->maps) {
 		struct map *map = dipc_container_of(pos, struct map, in_pager);
 
-		if (map->space->id != who || !dipc_map_has(map, page))
+		if (map->space->id != who || map == done)
 			continue;
 		if (is_write && !map->attach->is_readonly) {
-			ret = dipc_map_protect(map, page, 1, false);
+			ret = dipc_map_protect(map, first, nr, false);
 			if (ret)
 				return ret;
 		} else {
-			dipc_map_wake(map, page, 1);
+			dipc_map_wake(map, first, nr);
 		}
 	}
 	return 0;
@@ -163,31 +192,33 @@ static int remove_stray(struct uffd_pager *p, uint64_t page)
 	dipc_warn("segment 0x%x: removed a stray page %llu", p->id,
 		  (unsigned long long)page);
 	p->spaces->counters.nr_strays++;
-	ret = memfd_punch(p, page);
+	ret = memfd_punch(p, page, 1);
 	return ret ? ret : protect_all(p, page, 1);
 }
 
 /*
- * Through MAP. 1: the page is there; 0: not by this way (split, out of the
- * cgroup's memory, address space gone, or not a mapping of ours at all).
+ * Through MAP. > 0: so many pages from FIRST on are there; 0: not by this way
+ * (split, out of the cgroup's memory, address space gone, or not a mapping of
+ * ours at all); -errno.
  */
-static int install_by_copy(struct uffd_pager *p, struct map *map, uint64_t page,
-			   const void *data, bool wp)
+static int install_by_copy(struct uffd_pager *p, struct map *map,
+			   uint64_t first, unsigned nr, const void *data,
+			   bool wp)
 {
-	int ret, i;
+	int n = 0, i, ret;
 
 	for (i = 0; i < STRAY_TRIES; i++) {
-		ret = dipc_map_copy(map, page, data, wp);
-		if (ret != -EEXIST || !memfd_has(p, page))
+		n = dipc_map_copy(map, first, nr, data, wp);
+		if (n != -EEXIST || !memfd_has(p, first))
 			break;
-		ret = remove_stray(p, page);
+		ret = remove_stray(p, first);
 		if (ret)
 			return ret;
 	}
-	if (ret)
+	if (n <= 0)
 		return 0;
-	if (memfd_has(p, page))
-		return 1;
+	if (memfd_has_run(p, first, (unsigned)n))
+		return n;
 	/* the client lied about what is mapped there: never again */
 	dipc_warn("segment 0x%x: process %u has mapped something else", p->id,
 		  map->space->pid);
@@ -195,6 +226,7 @@ static int install_by_copy(struct uffd_pager *p, struct map *map, uint64_t page,
 	return 0;
 }
 
+/* One page. 1 or -errno. */
 static int install_by_write(struct uffd_pager *p, uint64_t page,
 			    const void *data)
 {
@@ -205,32 +237,43 @@ static int install_by_write(struct uffd_pager *p, uint64_t page,
 		if (ret)
 			return ret;
 	}
-	return memfd_fill(p, page, data);
+	ret = memfd_fill(p, page, data);
+	return ret ? ret : 1;
 }
 
-static int pager_install(struct dipc_pager *pager, uint64_t page,
+static int pager_install(struct dipc_pager *pager, uint64_t first, unsigned nr,
 			 const void *data, uint64_t who, bool is_write)
 {
 	struct uffd_pager *p = dipc_uffd_pager(pager);
-	struct map *map;
-	int ret;
+	const char *from = data;
+	struct map *map, *done = NULL;
+	uint64_t at = first, end = first + nr;
+	int n;
 
-	ret = prepare_block(p, page);
-	if (ret)
-		return ret;
-	map = pick_map(p, page, who);
-	ret = 0;
-	if (map)
-		ret = install_by_copy(p, map, page, data,
-				      !is_write || map->space->id != who);
-	if (ret == 0)
-		ret = install_by_write(p, page, data);
-	if (ret < 0) {
-		dipc_error("segment 0x%x: page %llu not installed: error %d",
-			   p->id, (unsigned long long)page, -ret);
-		return ret;
+	n = prepare_block(p, first);
+	if (n)
+		return n;
+	while (at < end) {
+		map = pick_map(p, at, who);
+		n = 0;
+		if (map)
+			n = install_by_copy(p, map, at, (unsigned)(end - at),
+					    from,
+					    !is_write || map->space->id != who);
+		/* a copy has let go of who waited, in one mapping */
+		done = n == (int)nr ? map : NULL;
+		if (n == 0)
+			n = install_by_write(p, at, from);
+		if (n < 0) {
+			dipc_error("segment 0x%x: page %llu not installed: "
+				   "error %d",
+				   p->id, (unsigned long long)at, -n);
+			return n;
+		}
+		at += (unsigned)n;
+		from += page_off((unsigned)n);
 	}
-	return let_go(p, page, who, is_write);
+	return let_go(p, first, nr, who, is_write, done);
 }
 
 /* ---- the other operations ----------------------------------------------- */
@@ -242,35 +285,27 @@ static int pager_resolve(struct dipc_pager *pager, uint64_t page, uint64_t who,
 
 	if (!memfd_has(p, page))
 		return -ENOENT;
-	return let_go(p, page, who, is_write);
+	return let_go(p, page, 1, who, is_write, NULL);
 }
 
-static int pager_protect_and_copy(struct dipc_pager *pager, uint64_t page,
-				  void *data)
-{
-	struct uffd_pager *p = dipc_uffd_pager(pager);
-	ssize_t n;
-	int ret;
-
-	ret = seeded_bug(3) ? 0 : protect_all(p, page, 1);
-	if (ret)
-		return ret;
-	do {
-		n = pread(p->memfd, data, DIPC_PAGE_SIZE, page_off(page));
-	} while (n < 0 && errno == EINTR);
-	if (n == DIPC_PAGE_SIZE)
-		return 0;
-	return n < 0 ? -errno : -EIO;
-}
-
-static int pager_drop(struct dipc_pager *pager, uint64_t page)
+static int pager_protect_and_copy(struct dipc_pager *pager, uint64_t first,
+				  unsigned nr, void *data)
 {
 	struct uffd_pager *p = dipc_uffd_pager(pager);
 	int ret;
 
-	ret = memfd_punch(p, page);
+	ret = seeded_bug(3) ? 0 : protect_all(p, first, nr);
+	return ret ? ret : memfd_copy(p, first, nr, data);
+}
+
+static int pager_drop(struct dipc_pager *pager, uint64_t first, unsigned nr)
+{
+	struct uffd_pager *p = dipc_uffd_pager(pager);
+	int ret;
+
+	ret = memfd_punch(p, first, nr);
 	/* the cure: a fault beside the punch can have lost a marker */
-	return ret ? ret : protect_all(p, page, 1);
+	return ret ? ret : protect_all(p, first, nr);
 }
 
 static int pager_poison(struct dipc_pager *pager, uint64_t page, uint64_t who)

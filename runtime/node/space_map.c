@@ -164,21 +164,23 @@ void dipc_map_wake(struct map *map, uint64_t first, uint64_t nr)
 			       nr * DIPC_PAGE_SIZE);
 }
 
-int dipc_map_copy(struct map *map, uint64_t page, const void *data, bool wp)
+int dipc_map_copy(struct map *map, uint64_t first, unsigned nr,
+		  const void *data, bool wp)
 {
 	struct dipc_space *space = map->space;
-	uint64_t since = 0;
+	uint64_t at = first, since = 0, n = nr;
 	int ret;
 
-	while (dipc_map_has(map, page)) {
-		ret = dipc_uffd_copy(space->watch.fd, map_addr(map, page), data,
-				     wp);
+	while (map_clip(map, &at, &n) && at == first) {
+		ret = dipc_uffd_copy(space->watch.fd, map_addr(map, first),
+				     n * DIPC_PAGE_SIZE, data, wp);
 		if (ret == -ESRCH) {
 			dipc_space_set_dead(space);
 			return -ENOENT;
 		}
 		if (ret != -EAGAIN)
-			return ret;
+			return ret < 0 ? ret
+				       : (int)((uint64_t)ret / DIPC_PAGE_SIZE);
 		ret = space_after_eagain(space, &since);
 		if (ret)
 			return ret;

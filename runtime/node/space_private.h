@@ -111,8 +111,12 @@ struct map *dipc_map_clone(struct map *map, uint64_t addr, uint64_t first,
    the protection is not what it should be. */
 int dipc_map_protect(struct map *map, uint64_t first, uint64_t nr, bool on);
 void dipc_map_wake(struct map *map, uint64_t first, uint64_t nr);
-/* UFFDIO_COPY. 0 or -errno; -ENOENT: it cannot be done through this one. */
-int dipc_map_copy(struct map *map, uint64_t page, const void *data, bool wp);
+/*
+ * UFFDIO_COPY. How many pages from FIRST on, 1 at least; -errno: none; -ENOENT:
+ * it cannot be done through this one.
+ */
+int dipc_map_copy(struct map *map, uint64_t first, unsigned nr,
+		  const void *data, bool wp);
 int dipc_map_poison(struct map *map, uint64_t page);
 /* Does MAP live and show PAGE? */
 bool dipc_map_has(const struct map *map, uint64_t page);

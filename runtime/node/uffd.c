@@ -55,14 +55,17 @@ int dipc_uffd_unregister(int uffd, uint64_t addr, uint64_t len)
 	return uffd_ioctl(uffd, UFFDIO_UNREGISTER, &range);
 }
 
-int dipc_uffd_copy(int uffd, uint64_t addr, const void *src, bool wp)
+int dipc_uffd_copy(int uffd, uint64_t addr, uint64_t len, const void *src,
+		   bool wp)
 {
 	struct uffdio_copy copy = {.dst = addr,
 				   .src = (uintptr_t)src,
-				   .len = DIPC_PAGE_SIZE,
+				   .len = len,
 				   .mode = wp ? UFFDIO_COPY_MODE_WP : 0};
+	int ret = uffd_ioctl(uffd, UFFDIO_COPY, &copy);
 
-	return uffd_ioctl(uffd, UFFDIO_COPY, &copy);
+	/* cut short it says EAGAIN, whatever the cause */
+	return copy.copy > 0 ? (int)copy.copy : ret;
 }
 
 int dipc_uffd_protect(int uffd, uint64_t addr, uint64_t len)

@@ -25,8 +25,12 @@ int dipc_uffd_register(int uffd, uint64_t addr, uint64_t len, bool wp);
 /* Write-protection only, of memory of any kind. */
 int dipc_uffd_register_protect(int uffd, uint64_t addr, uint64_t len);
 int dipc_uffd_unregister(int uffd, uint64_t addr, uint64_t len);
-/* One page from SRC; wakes who waits for it. */
-int dipc_uffd_copy(int uffd, uint64_t addr, const void *src, bool wp);
+/*
+ * LEN bytes, whole pages, from SRC; wakes who waits for them. The bytes copied
+ * (less than LEN: call again to learn why) or -errno.
+ */
+int dipc_uffd_copy(int uffd, uint64_t addr, uint64_t len, const void *src,
+		   bool wp);
 int dipc_uffd_protect(int uffd, uint64_t addr, uint64_t len);
 /* Lifts protection and wakes. */
 int dipc_uffd_unprotect(int uffd, uint64_t addr, uint64_t len);

@@ -20,13 +20,16 @@
 
 struct dipc_pager;
 
+/* Pages that one call may name: they never cross a multiple of it. */
+#define DIPC_PAGER_BLOCK 512u
+
 struct dipc_pager_ops {
 	/*
-	 * The page, absent until now, gets DATA and can be read by all; WHO's
-	 * fault is over. is_write: WHO may write it, nobody else may. 0 or
-	 * -errno: nothing is installed, the segment cannot go on here.
+	 * NR pages from FIRST on, absent until now, get DATA and can be read
+	 * by all; faults of WHO there are over. is_write: WHO may write them,
+	 * nobody else may. 0 or -errno: the segment cannot go on here.
 	 */
-	int (*install)(struct dipc_pager *pager, uint64_t page,
+	int (*install)(struct dipc_pager *pager, uint64_t first, unsigned nr,
 		       const void *data, uint64_t who, bool is_write);
 	/*
 	 * The page should be present: end WHO's fault, is_write: and let it
@@ -36,13 +39,13 @@ struct dipc_pager_ops {
 	int (*resolve)(struct dipc_pager *pager, uint64_t page, uint64_t who,
 		       bool is_write);
 	/*
-	 * Take the right to write from everyone, then copy the page to DATA.
-	 * It stays readable. 0 or -errno (nothing can be said of its content).
+	 * Take the right to write from everyone, then copy the pages to DATA.
+	 * They stay readable. 0 or -errno (nothing can be said of DATA).
 	 */
-	int (*protect_and_copy)(struct dipc_pager *pager, uint64_t page,
-				void *data);
-	/* Take the page from everyone. 0 or -errno: it may still be seen. */
-	int (*drop)(struct dipc_pager *pager, uint64_t page);
+	int (*protect_and_copy)(struct dipc_pager *pager, uint64_t first,
+				unsigned nr, void *data);
+	/* Take the pages from everyone. 0 or -errno: some may still be seen. */
+	int (*drop)(struct dipc_pager *pager, uint64_t first, unsigned nr);
 	/* The page is lost: WHO's fault ends in SIGBUS. -errno: cannot do it
 	   for one page. */
 	int (*poison)(struct dipc_pager *pager, uint64_t page, uint64_t who);

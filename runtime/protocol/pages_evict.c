@@ -54,9 +54,9 @@ static int page_give_back_modified(struct page *pg)
 	uint8_t data[DIPC_PAGE_SIZE];
 	int ret;
 
-	ret = pager->ops->protect_and_copy(pager, page_index(pg), data);
+	ret = pager->ops->protect_and_copy(pager, page_index(pg), 1, data);
 	if (ret == 0)
-		ret = pager->ops->drop(pager, page_index(pg));
+		ret = pager->ops->drop(pager, page_index(pg), 1);
 	if (ret)
 		return ret;
 	dipc_page_set_state(pg, PAGE_I);
@@ -98,7 +98,7 @@ int dipc_page_give_back(struct page *pg)
 	if (pg->state == PAGE_M)
 		ret = page_give_back_modified(pg);
 	if (pg->state == PAGE_S) {
-		ret = pager->ops->drop(pager, page_index(pg));
+		ret = pager->ops->drop(pager, page_index(pg), 1);
 		if (ret == 0)
 			dipc_page_set_state(pg, PAGE_I);
 	}

@@ -61,9 +61,9 @@ static void page_removed(struct page *pg, uint64_t who, bool is_write)
 	uint64_t index = page_index(pg);
 	int ret;
 
-	ret = ops->drop(seg->pager, index); /* the cure: INV-7 */
+	ret = ops->drop(seg->pager, index, 1); /* the cure: INV-7 */
 	if (ret == 0 && pg->state == PAGE_M)
-		ret = ops->install(seg->pager, index, zeros, who, is_write);
+		ret = ops->install(seg->pager, index, 1, zeros, who, is_write);
 	else if (ret == 0)
 		dipc_page_set_state(pg, PAGE_I);
 	if (ret)
@@ -135,8 +135,8 @@ static int page_install(struct page *pg, const void *data, enum page_state to)
 
 	assert(fault);
 	if (data) {
-		ret = seg->pager->ops->install(seg->pager, page_index(pg), data,
-					       fault->who, is_write);
+		ret = seg->pager->ops->install(seg->pager, page_index(pg), 1,
+					       data, fault->who, is_write);
 		if (ret) {
 			dipc_segment_fail(seg, "its page cache failed");
 			return ret;

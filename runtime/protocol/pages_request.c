@@ -59,9 +59,9 @@ static int page_write_home(struct page *pg, bool keep)
 	ret = dipc_page_tx(pg, &tx, DIPC_PAGE_SIZE + DIR_BYTES);
 	if (ret)
 		return ret;
-	ret = ops->protect_and_copy(seg->pager, index, data);
+	ret = ops->protect_and_copy(seg->pager, index, 1, data);
 	if (ret == 0 && !keep)
-		ret = ops->drop(seg->pager, index);
+		ret = ops->drop(seg->pager, index, 1);
 	if (ret)
 		goto out_tx;
 	dipc_tx_write(&tx, dipc_page_data_at(pg), data, sizeof(data));
@@ -99,7 +99,7 @@ static int page_serve_shared(struct page *pg)
 	struct dipc_segment *seg = page_segment(pg);
 	int ret;
 
-	ret = seg->pager->ops->drop(seg->pager, page_index(pg));
+	ret = seg->pager->ops->drop(seg->pager, page_index(pg), 1);
 	if (ret)
 		dipc_segment_fail(seg, "a page could not be dropped");
 	dipc_page_set_state(pg, PAGE_I);

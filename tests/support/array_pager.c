@@ -16,19 +16,22 @@ struct array_pager *array_pager_of(struct dipc_pager *pager)
 	return dipc_container_of(pager, struct array_pager, base);
 }
 
-static int array_install(struct dipc_pager *pager, uint64_t page,
+static int array_install(struct dipc_pager *pager, uint64_t first, unsigned nr,
 			 const void *data, uint64_t who, bool is_write)
 {
 	struct array_pager *p = array_pager_of(pager);
+	uint64_t page;
 
 	if (p->must_fail)
 		return -ENOMEM;
-	assert_false(p->is_here[page]);
-	assert_int_equal(p->may_write[page], 0);
-	memcpy(p->data[page], data, DIPC_PAGE_SIZE);
-	p->is_here[page] = true;
-	if (is_write && who != DIPC_PAGER_NOBODY)
-		p->may_write[page] = 1u << who;
+	for (page = first; page < first + nr; page++) {
+		assert_false(p->is_here[page]);
+		assert_int_equal(p->may_write[page], 0);
+		p->is_here[page] = true;
+		if (is_write && who != DIPC_PAGER_NOBODY)
+			p->may_write[page] = 1u << who;
+	}
+	memcpy(p->data[first], data, (size_t)nr * DIPC_PAGE_SIZE);
 	dipc_waitq_wake_all(&p->changed);
 	return 0;
 }
@@ -46,24 +49,31 @@ static int array_resolve(struct dipc_pager *pager, uint64_t page, uint64_t who,
 	return 0;
 }
 
-static int array_protect_and_copy(struct dipc_pager *pager, uint64_t page,
-				  void *data)
+static int array_protect_and_copy(struct dipc_pager *pager, uint64_t first,
+				  unsigned nr, void *data)
 {
 	struct array_pager *p = array_pager_of(pager);
+	uint64_t page;
 
-	if (!seeded_bug(3))
-		p->may_write[page] = 0;
-	memcpy(data, p->data[page], DIPC_PAGE_SIZE);
+	for (page = first; page < first + nr; page++) {
+		assert_true(p->is_here[page]);
+		if (!seeded_bug(3))
+			p->may_write[page] = 0;
+	}
+	memcpy(data, p->data[first], (size_t)nr * DIPC_PAGE_SIZE);
 	return 0;
 }
 
-static int array_drop(struct dipc_pager *pager, uint64_t page)
+static int array_drop(struct dipc_pager *pager, uint64_t first, unsigned nr)
 {
 	struct array_pager *p = array_pager_of(pager);
+	uint64_t page;
 
-	p->is_here[page] = false;
-	p->may_write[page] = 0;
-	memset(p->data[page], 0, DIPC_PAGE_SIZE);
+	for (page = first; page < first + nr; page++) {
+		p->is_here[page] = false;
+		p->may_write[page] = 0;
+	}
+	memset(p->data[first], 0, (size_t)nr * DIPC_PAGE_SIZE);
 	return 0;
 }
 
