@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * dipc-bench: what the parts share. A benchmark has sides: ours first, then
- * its references. A side is one or two workers, processes of this program;
+ * its references. A side is one worker or several, processes of this program;
  * the controller (main.c) starts them anew in every round.
  */
 #ifndef DIPC_BENCH_BENCH_H
@@ -14,16 +14,18 @@
 
 #include "dipc/dipc.h"
 
-#define BENCH_SIDES_MAX  3u
-#define BENCH_ROLES_MAX  2u
+#define BENCH_SIDES_MAX  8u
+#define BENCH_ROLES_MAX  9u
 #define BENCH_ROUNDS_MAX 31u
+#define BENCH_SETS_MAX   8u
 
 struct bench_run; /* what a worker has measured: run.c */
 
 /* A worker's order. Strings are borrowed from argv. */
 struct bench_job {
 	unsigned role; /* 0 makes the object, and runs on node 1; 1 on node 2 */
-	int flag;      /* IPC_DIPC, or 0: the kernel's objects */
+	unsigned nr_roles; /* of bench_side */
+	int flag;          /* IPC_DIPC, or 0: the kernel's objects */
 	key_t key;
 	size_t size;           /* of bench_side */
 	unsigned per_sample;   /* of bench_side */
@@ -38,8 +40,11 @@ struct bench_side {
 	int (*work)(const struct bench_job *job, struct bench_run *run);
 	unsigned nr_roles;
 	bool is_on_nodes;
+	bool is_one_node;    /* all roles on node 1 */
 	size_t size;         /* bytes of a message or an operation */
 	unsigned per_sample; /* raw: operations, one after the other */
+	/* No workers: what these two sides before it took together. */
+	unsigned sum_of[2];
 };
 
 struct bench {
@@ -54,6 +59,9 @@ struct bench {
 extern const struct bench bench_sem[];
 extern const struct bench bench_msg[];
 extern const struct bench bench_page[];
+
+/* How many nodes a cluster needs for it. */
+unsigned bench_nr_nodes(const struct bench *bench);
 
 /* raw.c: PER_SAMPLE operations of SIZE bytes on a transport's own memory. */
 int bench_raw_cas(const struct bench_job *job, struct bench_run *run);
@@ -91,14 +99,24 @@ struct bench_cluster {
 	char address[160];         /* raw workers listen there */
 	char self[512], dipc[520]; /* this program, and the one beside it */
 	bool is_ours;              /* started by us, so stopped by us */
+	unsigned nr_nodes;         /* of ours */
+	const struct bench_start *start;
+};
+
+/* How to start a cluster. */
+struct bench_start {
+	const char *transport;               /* NULL: as `dipc up` chooses */
+	const char *set[BENCH_SETS_MAX + 1]; /* for --set; NULL ends */
 };
 
 /*
- * Use the cluster in DIR, or start one (DIR NULL; TRANSPORT NULL: as `dipc up`
- * chooses). 0, or -1, said. Either way bench_cluster_close() comes after.
+ * Use the cluster in DIR, or start one (DIR NULL) of two nodes. START is
+ * borrowed. 0, or -1, said. Either way bench_cluster_close() comes after.
  */
 int bench_cluster_open(struct bench_cluster *cluster, const char *dir,
-		       const char *transport);
+		       const struct bench_start *start);
+/* Ours is to have NR nodes or more: started anew if need be. 0, or -1, said. */
+int bench_cluster_grow(struct bench_cluster *cluster, unsigned nr);
 void bench_cluster_close(struct bench_cluster *cluster);
 /* A key that nothing has: random, and unknown to the kernel. */
 key_t bench_key_choose(void);

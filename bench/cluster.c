@@ -19,6 +19,8 @@
 
 #include "runtime/base/config.h"
 
+#define NR_NODES_MIN 2u
+
 extern char **environ;
 
 /* Its stdout is not ours; what it complains about is. Exit status, or -1. */
@@ -118,27 +120,53 @@ static int read_node(struct bench_cluster *cluster)
 
 /* ---- open and close ----------------------------------------------------- */
 
-static int start(struct bench_cluster *cluster, const char *transport)
+static int start(struct bench_cluster *cluster, unsigned nr_nodes)
 {
-	const char *args[] = {
-		cluster->dipc, "up",          "--nodes", "2",  "--dir",
-		cluster->dir,  "--transport", transport, NULL,
+	const char *args[10 + 2 * BENCH_SETS_MAX] = {
+		cluster->dipc, "up", "--dir", cluster->dir, "--nodes",
 	};
+	const char *const *set = cluster->start->set;
+	char nr_text[12];
+	unsigned n = 5;
 
-	if (!transport)
-		args[6] = NULL;
+	snprintf(nr_text, sizeof(nr_text), "%u", nr_nodes);
+	args[n++] = nr_text;
+	if (cluster->start->transport) {
+		args[n++] = "--transport";
+		args[n++] = cluster->start->transport;
+	}
+	for (; *set; set++) {
+		args[n++] = "--set";
+		args[n++] = *set;
+	}
+	args[n] = NULL;
 	/* even a start that has failed may leave something to stop */
 	cluster->is_ours = true;
+	cluster->nr_nodes = nr_nodes;
 	if (!command(args))
 		return 0;
 	fprintf(stderr, "dipc-bench: `dipc up` has failed\n");
 	return -1;
 }
 
+static int stop(struct bench_cluster *cluster)
+{
+	const char *args[] = {cluster->dipc, "down", "--dir", cluster->dir,
+			      NULL};
+
+	if (!command(args))
+		return 0;
+	/* its logs may tell */
+	fprintf(stderr, "dipc-bench: `dipc down --dir %s` failed\n",
+		cluster->dir);
+	return -1;
+}
+
 int bench_cluster_open(struct bench_cluster *cluster, const char *dir,
-		       const char *transport)
+		       const struct bench_start *how)
 {
 	memset(cluster, 0, sizeof(*cluster));
+	cluster->start = how;
 	if (find_programs(cluster) || make_work(cluster))
 		return -1;
 	if ((size_t)snprintf(cluster->dir, sizeof(cluster->dir), "%s",
@@ -151,9 +179,16 @@ int bench_cluster_open(struct bench_cluster *cluster, const char *dir,
 	setenv("DIPC_FALLBACK", "never", 1);
 	/* and references must not be */
 	unsetenv("DIPC_KEYS");
-	if (!dir && start(cluster, transport))
+	if (!dir && start(cluster, NR_NODES_MIN))
 		return -1;
 	return read_node(cluster);
+}
+
+int bench_cluster_grow(struct bench_cluster *cluster, unsigned nr)
+{
+	if (!cluster->is_ours || nr <= cluster->nr_nodes)
+		return 0;
+	return stop(cluster) || start(cluster, nr) ? -1 : 0;
 }
 
 static void remove_work(const char *path)
@@ -174,15 +209,8 @@ static void remove_work(const char *path)
 
 void bench_cluster_close(struct bench_cluster *cluster)
 {
-	const char *args[] = {cluster->dipc, "down", "--dir", cluster->dir,
-			      NULL};
-
-	if (cluster->is_ours && command(args)) {
-		/* its logs may tell */
-		fprintf(stderr, "dipc-bench: `dipc down --dir %s` failed\n",
-			cluster->dir);
+	if (cluster->is_ours && stop(cluster))
 		return;
-	}
 	if (cluster->work[0])
 		remove_work(cluster->work);
 }

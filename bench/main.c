@@ -14,11 +14,12 @@
 #define SMOKE_COUNT  10u
 
 static const char usage[] =
-	"dipc-bench [OPTION]... [NAME]...: measure a cluster of two nodes\n"
+	"dipc-bench [OPTION]... [NAME]...: measure a cluster on this machine\n"
 	"\n"
 	"  --json         all results as one JSON object\n"
-	"  --dir D        use nodes 1 and 2 of the cluster in D\n"
+	"  --dir D        use the cluster in D, nodes 1, 2 and so on\n"
 	"  --transport T  start one with transport T, shm or verbs\n"
+	"  --set K=V      start one with this setting, as `dipc up` takes it\n"
 	"  --rounds N     rounds to take medians of, 1 to 31 (7)\n"
 	"  --smoke        a few samples only, to see that it works\n"
 	"  --list         names and what a sample is\n"
@@ -27,7 +28,7 @@ static const char usage[] =
 
 struct options {
 	const char *dir;
-	const char *transport;
+	struct bench_start start;
 	bool is_json, is_smoke;
 	unsigned nr_rounds;
 	char **names; /* NULL ends */
@@ -55,6 +56,20 @@ const struct bench *bench_find(const char *name)
 	return NULL;
 }
 
+unsigned bench_nr_nodes(const struct bench *bench)
+{
+	unsigned side, nr = 1;
+
+	for (side = 0; side < BENCH_SIDES_MAX; side++) {
+		const struct bench_side *s = &bench->side[side];
+
+		if (s->name && s->is_on_nodes && !s->is_one_node &&
+		    s->nr_roles > nr)
+			nr = s->nr_roles;
+	}
+	return nr;
+}
+
 static bool is_wanted(const struct bench *bench, char *const *names)
 {
 	if (!*names)
@@ -73,7 +88,7 @@ static void list_print(void)
 
 	for (i = 0; i < NR_GROUPS; i++) {
 		for (bench = groups[i]; bench->name; bench++)
-			printf("%-19s%s\n", bench->name, bench->what);
+			printf("%-24s%s\n", bench->name, bench->what);
 	}
 }
 
@@ -103,21 +118,50 @@ static int names_check(char *const *names)
 
 /* ---- measuring ---------------------------------------------------------- */
 
+/* Of two operations one after the other. */
+static struct bench_result result_sum(const struct bench_result *a,
+				      const struct bench_result *b)
+{
+	return (struct bench_result){
+		.p50_ns = a->p50_ns + b->p50_ns,
+		.p99_ns = a->p99_ns + b->p99_ns,
+		.max_ns = a->max_ns + b->max_ns,
+		.ops_per_s = 1 / (1 / a->ops_per_s + 1 / b->ops_per_s),
+	};
+}
+
+static int measure_side(struct bench_cluster *cluster,
+			const struct bench *bench, unsigned side, key_t key,
+			unsigned count, struct bench_result *results)
+{
+	const unsigned *sum_of = bench->side[side].sum_of;
+
+	if (bench->side[side].work)
+		return bench_round(cluster, bench, side, key, count,
+				   &results[side]);
+	results[side] = result_sum(&results[sum_of[0]], &results[sum_of[1]]);
+	return 0;
+}
+
 /* A B A B: each round has every side, so that all meet the same noise. */
 static int measure(struct bench_cluster *cluster, const struct bench *bench,
 		   const struct options *options, struct bench_report *report)
 {
-	struct bench_result result[BENCH_ROUNDS_MAX][BENCH_SIDES_MAX] = {0};
+	/* too much for a stack */
+	static struct bench_result result[BENCH_ROUNDS_MAX][BENCH_SIDES_MAX];
 	unsigned count = options->is_smoke ? SMOKE_COUNT : bench->count;
 	key_t key = bench_key_choose();
 	unsigned round, side;
 
+	if (bench_cluster_grow(cluster, bench_nr_nodes(bench)))
+		return -1;
+	memset(result, 0, sizeof(result));
 	for (round = 0; round < options->nr_rounds; round++) {
 		for (side = 0; side < BENCH_SIDES_MAX; side++) {
 			if (!bench->side[side].name)
 				break;
-			if (!bench_round(cluster, bench, side, key, count,
-					 &result[round][side]))
+			if (!measure_side(cluster, bench, side, key, count,
+					  result[round]))
 				continue;
 			bench_cluster_forget(cluster, key);
 			return -1;
@@ -155,6 +199,21 @@ static int measure_all(struct bench_cluster *cluster,
 
 /* ---- options ------------------------------------------------------------ */
 
+static int set_add(struct bench_start *start, const char *text)
+{
+	unsigned n = 0;
+
+	while (start->set[n])
+		n++;
+	if (n == BENCH_SETS_MAX) {
+		fprintf(stderr, "dipc-bench: --set: at most %u\n",
+			BENCH_SETS_MAX);
+		return -1;
+	}
+	start->set[n] = text;
+	return 0;
+}
+
 static int rounds_parse(const char *text, unsigned *nr_out)
 {
 	char *end;
@@ -176,6 +235,7 @@ static int options_parse(struct options *options, int argc, char **argv)
 		{"json", no_argument, NULL, 'j'},
 		{"dir", required_argument, NULL, 'd'},
 		{"transport", required_argument, NULL, 't'},
+		{"set", required_argument, NULL, 'S'},
 		{"rounds", required_argument, NULL, 'r'},
 		{"smoke", no_argument, NULL, 's'},
 		{"list", no_argument, NULL, 'l'},
@@ -193,7 +253,11 @@ static int options_parse(struct options *options, int argc, char **argv)
 			options->dir = optarg;
 			break;
 		case 't':
-			options->transport = optarg;
+			options->start.transport = optarg;
+			break;
+		case 'S':
+			if (set_add(&options->start, optarg))
+				return -1;
 			break;
 		case 'r':
 			if (rounds_parse(optarg, &options->nr_rounds))
@@ -230,7 +294,7 @@ int main(int argc, char **argv)
 	if (ret)
 		return ret < 0 ? 2 : 0;
 	bench_catch_signals();
-	ret = bench_cluster_open(&cluster, options.dir, options.transport);
+	ret = bench_cluster_open(&cluster, options.dir, &options.start);
 	if (!ret)
 		ret = measure_all(&cluster, &options);
 	bench_cluster_close(&cluster);

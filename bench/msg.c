@@ -97,8 +97,15 @@ static int stream_work(const struct bench_job *job, struct bench_run *run)
 		.name = "msg.roundtrip." #bytes,                               \
 		.what = "a message there and one back", .count = 1000,         \
 		.side = {                                                      \
-			{"dipc", roundtrip_work, 2, true, bytes, 0},           \
-			{"kernel", roundtrip_work, 2, false, bytes, 0},        \
+			{.name = "dipc",                                       \
+			 .work = roundtrip_work,                               \
+			 .nr_roles = 2,                                        \
+			 .is_on_nodes = true,                                  \
+			 .size = bytes},                                       \
+			{.name = "kernel",                                     \
+			 .work = roundtrip_work,                               \
+			 .nr_roles = 2,                                        \
+			 .size = bytes},                                       \
 		},                                                             \
 	}
 
@@ -113,8 +120,15 @@ const struct bench bench_msg[] = {
 		.is_stream = true,
 		.side =
 			{
-				{"dipc", stream_work, 2, true, 1024, 0},
-				{"kernel", stream_work, 2, false, 1024, 0},
+				{.name = "dipc",
+				 .work = stream_work,
+				 .nr_roles = 2,
+				 .is_on_nodes = true,
+				 .size = 1024},
+				{.name = "kernel",
+				 .work = stream_work,
+				 .nr_roles = 2,
+				 .size = 1024},
 			},
 	},
 	{.name = NULL},

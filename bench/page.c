@@ -1,22 +1,20 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Shared pages: fetched for reading, taken for writing, fought for. */
-#include "bench.h"
+#include "page.h"
 
 #include <sched.h>
 #include <stdatomic.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/ipc.h>
-#include <sys/mman.h>
 #include <sys/shm.h>
-#include <unistd.h>
 
-#define PAGE      4096u
-#define SPIN      200u  /* looks at the word between two sched_yield() */
-#define LEAP      7919u /* a prime: so the next fault is not the next page */
+#define SPIN      200u /* looks at the word between two sched_yield() */
 #define NO_MEMORY ((void *)-1)
 
-static int segment_open(const struct bench_job *job, size_t size,
-			void **map_out)
+/* ---- what they share ---------------------------------------------------- */
+
+int bench_segment_open(const struct bench_job *job, size_t size, void **map_out)
 {
 	int id, flags = job->flag | 0600;
 
@@ -31,95 +29,133 @@ static int segment_open(const struct bench_job *job, size_t size,
 	return id;
 }
 
-static int segment_remove(int id)
+int bench_segment_remove(int id)
 {
 	return shmctl(id, IPC_RMID, NULL) ? bench_fail("IPC_RMID") : 0;
 }
 
-/* ---- misses ------------------------------------------------------------- */
-
-/* Page number I of NR in an order that no read-ahead follows. */
-static size_t page_offset(unsigned i, unsigned nr)
+unsigned *bench_page_order(unsigned nr)
 {
-	return (size_t)i * LEAP % nr * PAGE;
+	unsigned *order = malloc(nr * sizeof(*order));
+	uint64_t random = 0x9e3779b97f4a7c15u;
+	unsigned i, k;
+
+	if (!order) {
+		bench_fail("room for the order of pages");
+		return NULL;
+	}
+	for (i = 0; i < nr; i++) {
+		random ^= random << 13;
+		random ^= random >> 7;
+		random ^= random << 17;
+		k = (unsigned)(random % (i + 1));
+		order[i] = order[k];
+		order[k] = i;
+	}
+	return order;
+}
+
+void bench_page_touch(struct bench_run *run, void *map, unsigned page,
+		      bool is_write)
+{
+	_Atomic uint64_t *word =
+		(void *)((char *)map + (size_t)page * BENCH_PAGE);
+
+	bench_run_begin(run);
+	if (is_write)
+		atomic_store_explicit(word, page, memory_order_relaxed);
+	else
+		(void)atomic_load_explicit(word, memory_order_relaxed);
+	bench_run_end(run);
+}
+
+/* ---- one page at a time ------------------------------------------------- */
+
+enum before {
+	NOTHING,
+	READS,
+	WRITES,
+};
+
+static void touch_all(char *map, unsigned nr, enum before what)
+{
+	unsigned i;
+
+	for (i = 0; i < nr; i++) {
+		_Atomic uint64_t *word = (void *)(map + (size_t)i * BENCH_PAGE);
+
+		if (what == WRITES)
+			memset(map + (size_t)i * BENCH_PAGE, 'x', BENCH_PAGE);
+		else if (what == READS)
+			(void)atomic_load_explicit(word, memory_order_relaxed);
+	}
 }
 
 /*
- * Role 0 makes the segment (so it is its home) and writes every page; role 1
- * touches each once. NR is not a multiple of LEAP, so that all are met.
+ * Role 0 makes the segment, so its node is the home. WHAT[] is what comes
+ * before: of role 0, of those between it and the last, and of the last, which
+ * then touches each page once.
  */
-static int miss_work(const struct bench_job *job, struct bench_run *run,
-		     bool is_write)
+static int touch_work(const struct bench_job *job, struct bench_run *run,
+		      const enum before what[3], bool is_write)
 {
-	unsigned i, nr = bench_run_loops(run);
-	_Atomic uint64_t *word;
+	unsigned i, nr = bench_run_loops(run), last = job->nr_roles - 1;
+	unsigned *order;
 	void *map;
 	int id;
 
-	nr += nr % LEAP == 0;
-	id = segment_open(job, (size_t)nr * PAGE, &map);
+	id = bench_segment_open(job, (size_t)nr * BENCH_PAGE, &map);
 	if (id < 0)
 		return -1;
-	if (!job->role) {
-		for (i = 0; i < nr; i++)
-			memset((char *)map + (size_t)i * PAGE, 'x', PAGE);
+	touch_all(map, nr, what[job->role == last ? 2 : job->role > 0]);
+	if (job->role < last) {
 		bench_run_ready(run);
 		bench_run_hold(run);
-		return segment_remove(id);
+		return job->role ? 0 : bench_segment_remove(id);
 	}
+	order = bench_page_order(nr);
+	if (!order)
+		return -1;
 	bench_run_ready(run);
-	for (i = 0; i < bench_run_loops(run); i++) {
-		word = (void *)((char *)map + page_offset(i, nr));
-		bench_run_begin(run);
-		if (is_write)
-			atomic_store_explicit(word, i, memory_order_relaxed);
-		else
-			(void)atomic_load_explicit(word, memory_order_relaxed);
-		bench_run_end(run);
-	}
+	for (i = 0; i < nr; i++)
+		bench_page_touch(run, map, order[i], is_write);
+	free(order);
 	return 0;
 }
 
-static int read_miss_work(const struct bench_job *job, struct bench_run *run)
+int bench_page_read(const struct bench_job *job, struct bench_run *run)
 {
-	return miss_work(job, run, false);
+	static const enum before what[] = {WRITES, NOTHING, NOTHING};
+
+	return touch_work(job, run, what, false);
 }
 
-static int write_miss_work(const struct bench_job *job, struct bench_run *run)
+int bench_page_write(const struct bench_job *job, struct bench_run *run)
 {
-	return miss_work(job, run, true);
+	static const enum before what[] = {WRITES, NOTHING, NOTHING};
+
+	return touch_work(job, run, what, true);
 }
 
-/*
- * The floor: what the kernel alone needs to put a page of bytes under a
- * mapping, a fault on a hole of a memfd and the copy.
- */
-static int memfd_work(const struct bench_job *job, struct bench_run *run)
+int bench_page_read_modified(const struct bench_job *job, struct bench_run *run)
 {
-	unsigned i, nr = bench_run_loops(run);
-	static char source[PAGE];
-	size_t size;
-	char *map;
-	int fd;
+	static const enum before what[] = {NOTHING, WRITES, NOTHING};
 
-	(void)job;
-	nr += nr % LEAP == 0;
-	size = (size_t)nr * PAGE;
-	memset(source, 'x', sizeof(source));
-	fd = memfd_create("dipc-bench", MFD_CLOEXEC);
-	if (fd < 0 || ftruncate(fd, (off_t)size))
-		return bench_fail("memfd_create");
-	map = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-	if (map == MAP_FAILED)
-		return bench_fail("mmap");
-	madvise(map, size, MADV_NOHUGEPAGE); /* EINVAL: the kernel has none */
-	bench_run_ready(run);
-	for (i = 0; i < bench_run_loops(run); i++) {
-		bench_run_begin(run);
-		memcpy(map + page_offset(i, nr), source, PAGE);
-		bench_run_end(run);
-	}
-	return 0;
+	return touch_work(job, run, what, false);
+}
+
+int bench_page_upgrade(const struct bench_job *job, struct bench_run *run)
+{
+	static const enum before what[] = {NOTHING, NOTHING, READS};
+
+	return touch_work(job, run, what, true);
+}
+
+int bench_page_invalidate(const struct bench_job *job, struct bench_run *run)
+{
+	static const enum before what[] = {READS, READS, READS};
+
+	return touch_work(job, run, what, true);
 }
 
 /* ---- one word, two writers ---------------------------------------------- */
@@ -135,14 +171,14 @@ static void word_await(_Atomic uint64_t *word, uint64_t value)
 	}
 }
 
-static int pingpong_work(const struct bench_job *job, struct bench_run *run)
+int bench_page_pingpong(const struct bench_job *job, struct bench_run *run)
 {
 	unsigned i, nr = bench_run_loops(run);
 	_Atomic uint64_t *word;
 	void *map;
 	int id;
 
-	id = segment_open(job, PAGE, &map);
+	id = bench_segment_open(job, BENCH_PAGE, &map);
 	if (id < 0)
 		return -1;
 	word = map;
@@ -162,43 +198,5 @@ static int pingpong_work(const struct bench_job *job, struct bench_run *run)
 	if (job->role)
 		return 0;
 	bench_run_hold(run);
-	return segment_remove(id);
+	return bench_segment_remove(id);
 }
-
-const struct bench bench_page[] = {
-	{
-		.name = "page.read_miss",
-		.what = "first read of a page that the other node has written",
-		.count = 500,
-		.side =
-			{
-				{"dipc", read_miss_work, 2, true, 0, 0},
-				{"raw READ 4096", bench_raw_read, 1, false,
-				 PAGE, 1},
-				{"memfd fault", memfd_work, 1, false, 0, 0},
-			},
-	},
-	{
-		.name = "page.write_miss",
-		.what = "first write to a page that the other node has written",
-		.count = 500,
-		.side =
-			{
-				{"dipc", write_miss_work, 2, true, 0, 0},
-				{"raw READ 4096", bench_raw_read, 1, false,
-				 PAGE, 1},
-				{"memfd fault", memfd_work, 1, false, 0, 0},
-			},
-	},
-	{
-		.name = "page.pingpong",
-		.what = "a word changed there and back",
-		.count = 200,
-		.side =
-			{
-				{"dipc", pingpong_work, 2, true, 0, 0},
-				{"local memory", pingpong_work, 2, false, 0, 0},
-			},
-	},
-	{.name = NULL},
-};

@@ -89,13 +89,13 @@ static void head_print(const struct bench_cluster *cluster, unsigned nr_rounds)
 	struct utsname uts = {0};
 
 	uname(&uts);
-	printf("# dipc-bench %s: 2 nodes on this machine, transport %s; "
+	printf("# dipc-bench %s: all nodes on this machine, transport %s; "
 	       "medians of %u rounds\n"
 	       "# Linux %s %s, %ld processors, load %.2f at the start; "
 	       "times in us\n",
 	       DIPC_VERSION, cluster->transport, nr_rounds, uts.release,
 	       uts.machine, sysconf(_SC_NPROCESSORS_ONLN), load_average());
-	printf("%-19s%9s%10s%9s  %-13s%9s%10s%9s%8s\n", "name", "p50", "p99",
+	printf("%-24s%9s%10s%9s  %-17s%9s%10s%9s%8s\n", "name", "p50", "p99",
 	       "ops/s", "reference", "p50", "p99", "ops/s", "ratio");
 }
 
@@ -103,7 +103,7 @@ static void line_print(const struct bench *bench, unsigned side,
 		       const struct bench_result *ours,
 		       const struct bench_result *ref, double ratio)
 {
-	printf("%-19s%9.2f%10.2f%9.0f  %-13s%9.2f%10.2f%9.0f%8.1f\n",
+	printf("%-24s%9.2f%10.2f%9.0f  %-17s%9.2f%10.2f%9.0f%8.2f\n",
 	       bench->name, ours->p50_ns / 1000, ours->p99_ns / 1000,
 	       ours->ops_per_s, bench->side[side].name, ref->p50_ns / 1000,
 	       ref->p99_ns / 1000, ref->ops_per_s, ratio);
@@ -118,13 +118,12 @@ static json_t *head_json(const struct bench_cluster *cluster,
 	struct utsname uts = {0};
 
 	uname(&uts);
-	return json_pack("{s:s, s:s, s:i, s:i, s:{s:s, s:s, s:i, s:f}, s:[]}",
+	return json_pack("{s:s, s:s, s:i, s:{s:s, s:s, s:i, s:f}, s:[]}",
 			 "version", DIPC_VERSION, "transport",
-			 cluster->transport, "nodes", 2, "rounds",
-			 (int)nr_rounds, "machine", "kernel", uts.release,
-			 "arch", uts.machine, "processors",
-			 (int)sysconf(_SC_NPROCESSORS_ONLN), "load",
-			 load_average(), "benchmarks");
+			 cluster->transport, "rounds", (int)nr_rounds,
+			 "machine", "kernel", uts.release, "arch", uts.machine,
+			 "processors", (int)sysconf(_SC_NPROCESSORS_ONLN),
+			 "load", load_average(), "benchmarks");
 }
 
 static json_t *result_json(const char *name, unsigned nr, unsigned side,
@@ -161,10 +160,11 @@ static void add_json(struct bench_report *report, const struct bench *bench,
 		    json_array_append_new(references, ref))
 			report->is_bad = true;
 	}
-	entry = json_pack("{s:s, s:s, s:i, s:s, s:o, s:o}", "name", bench->name,
-			  "what", bench->what, "samples_of_round", (int)count,
-			  "ratio_of", bench->is_stream ? "ops_per_s" : "p50_ns",
-			  "dipc",
+	entry = json_pack("{s:s, s:s, s:i, s:i, s:s, s:o, s:o}", "name",
+			  bench->name, "what", bench->what, "nodes",
+			  (int)bench_nr_nodes(bench), "samples_of_round",
+			  (int)count, "ratio_of",
+			  bench->is_stream ? "ops_per_s" : "p50_ns", "dipc",
 			  result_json(bench->side[0].name, nr, 0, result),
 			  "references", references);
 	if (json_array_append_new(report->benchmarks, entry))

@@ -18,7 +18,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#define PATIENCE_S 20 /* for a round, times $DIPC_TEST_SLOW */
+#define PATIENCE_S 60 /* for a round, times $DIPC_TEST_SLOW */
 #define ARGS_MAX   24
 
 extern char **environ;
@@ -186,7 +186,8 @@ static int role_start(const struct bench_cluster *cluster,
 
 	snprintf(side_text, sizeof(side_text), "%u", side);
 	snprintf(role_text, sizeof(role_text), "%u", role);
-	snprintf(node_text, sizeof(node_text), "%u", role + 1);
+	snprintf(node_text, sizeof(node_text), "%u",
+		 bench->side[side].is_one_node ? 1 : role + 1);
 	snprintf(key_text, sizeof(key_text), "%#x", (unsigned)key);
 	snprintf(count_text, sizeof(count_text), "%u", count);
 	if (bench->side[side].is_on_nodes) {

@@ -150,12 +150,13 @@ int bench_worker_main(int argc, char **argv)
 	struct bench_job job;
 	int ret;
 
-	if (side >= BENCH_SIDES_MAX || !bench->side[side].name) {
+	if (side >= BENCH_SIDES_MAX || !bench->side[side].work) {
 		fprintf(stderr, "dipc-bench: --worker is for its own use\n");
 		return 2;
 	}
 	job = (struct bench_job){
 		.role = (unsigned)atoi(argv[2]),
+		.nr_roles = bench->side[side].nr_roles,
 		.flag = bench->side[side].is_on_nodes ? IPC_DIPC : 0,
 		.key = (key_t)strtoul(argv[3], NULL, 0),
 		.size = bench->side[side].size,

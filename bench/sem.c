@@ -79,9 +79,18 @@ const struct bench bench_sem[] = {
 		.count = 3000,
 		.side =
 			{
-				{"dipc", free_work, 1, true, 0, 0},
-				{"kernel", free_work, 1, false, 0, 0},
-				{"raw 2 CAS", bench_raw_cas, 1, false, 8, 2},
+				{.name = "dipc",
+				 .work = free_work,
+				 .nr_roles = 1,
+				 .is_on_nodes = true},
+				{.name = "kernel",
+				 .work = free_work,
+				 .nr_roles = 1},
+				{.name = "raw 2 CAS",
+				 .work = bench_raw_cas,
+				 .nr_roles = 1,
+				 .size = 8,
+				 .per_sample = 2},
 			},
 	},
 	{
@@ -90,8 +99,13 @@ const struct bench bench_sem[] = {
 		.count = 1000,
 		.side =
 			{
-				{"dipc", pingpong_work, 2, true, 0, 0},
-				{"kernel", pingpong_work, 2, false, 0, 0},
+				{.name = "dipc",
+				 .work = pingpong_work,
+				 .nr_roles = 2,
+				 .is_on_nodes = true},
+				{.name = "kernel",
+				 .work = pingpong_work,
+				 .nr_roles = 2},
 			},
 	},
 	{.name = NULL},

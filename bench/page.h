@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Shared pages: what the files page*.c and fault.c share. */
+#ifndef DIPC_BENCH_PAGE_H
+#define DIPC_BENCH_PAGE_H
+
+#include "bench.h"
+
+#define BENCH_PAGE 4096u
+
+/*
+ * The numbers 0 to NR - 1 in an order that no read-ahead can follow, the same
+ * in every process. The caller's to free(); NULL: no room, said.
+ */
+unsigned *bench_page_order(unsigned nr);
+/* Touch what page I in ORDER of MAP says. One sample. */
+void bench_page_touch(struct bench_run *run, void *map, unsigned page,
+		      bool is_write);
+
+/* JOB's segment, made by role 0, and attached. Its id, or -1, said. */
+int bench_segment_open(const struct bench_job *job, size_t size,
+		       void **map_out);
+/* 0, or -1, said. */
+int bench_segment_remove(int id);
+
+/* ---- page.c ------------------------------------------------------------- */
+
+/*
+ * Role 0 makes the segment, so its node is the home, and writes every page;
+ * the last role reads, or writes, each once: samples.
+ */
+int bench_page_read(const struct bench_job *job, struct bench_run *run);
+int bench_page_write(const struct bench_job *job, struct bench_run *run);
+/* Role 0 only makes the segment; role 1 has it written. */
+int bench_page_read_modified(const struct bench_job *job,
+			     struct bench_run *run);
+/* All others have read what the last role then writes, as it has itself. */
+int bench_page_invalidate(const struct bench_job *job, struct bench_run *run);
+/* Nobody but role 1 has a copy. */
+int bench_page_upgrade(const struct bench_job *job, struct bench_run *run);
+int bench_page_pingpong(const struct bench_job *job, struct bench_run *run);
+
+/* ---- fault.c ------------------------------------------------------------ */
+
+/*
+ * A fault with no protocol behind it: of a page of a memfd that is registered
+ * with userfaultfd as a segment is, and a handler that has the page's bytes at
+ * hand. The handler is another process that spins; one that sleeps in epoll;
+ * or the thread's own SIGBUS handler.
+ */
+int bench_fault_read(const struct bench_job *job, struct bench_run *run);
+int bench_fault_read_asleep(const struct bench_job *job, struct bench_run *run);
+int bench_fault_read_signal(const struct bench_job *job, struct bench_run *run);
+int bench_fault_write(const struct bench_job *job, struct bench_run *run);
+int bench_fault_write_asleep(const struct bench_job *job,
+			     struct bench_run *run);
+int bench_fault_write_signal(const struct bench_job *job,
+			     struct bench_run *run);
+/* A write to a page that is there, but protected. */
+int bench_fault_protect(const struct bench_job *job, struct bench_run *run);
+int bench_fault_protect_asleep(const struct bench_job *job,
+			       struct bench_run *run);
+int bench_fault_protect_signal(const struct bench_job *job,
+			       struct bench_run *run);
+/* What the kernel alone needs to put bytes into a hole of a memfd. */
+int bench_fault_memfd(const struct bench_job *job, struct bench_run *run);
+
+#endif
