@@ -146,9 +146,9 @@ void dipc_page_take_back(struct page *pg)
 	if (!pg->has_bit || seg->is_dead)
 		return;
 	/* without memory for it the bit stays: one INVALIDATE too many */
-	if (dipc_tx_begin(&tx, seg->link, DIR_BYTES))
+	if (dipc_tx_begin(&tx, seg->link, ENTRY_BYTES))
 		return;
-	dipc_dir_leave(pg, &tx);
+	dipc_entry_leave(pg, &tx);
 	if (dipc_tx_post(&tx))
 		pg->has_bit = true;
 }

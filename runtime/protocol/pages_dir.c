@@ -8,26 +8,26 @@
 
 /* ---- nodes -------------------------------------------------------------- */
 
-bool dipc_dir_set_is_empty(const struct dir_set *set)
+bool dipc_nodeset_is_empty(const struct nodeset *set)
 {
-	return dipc_dir_set_next(set, 0) == 0;
+	return dipc_nodeset_next(set, 0) == 0;
 }
 
-void dipc_dir_set_del(struct dir_set *set, unsigned node)
+void dipc_nodeset_del(struct nodeset *set, unsigned node)
 {
 	set->bits[(node - 1) / 64] &= ~(1ull << (node - 1) % 64);
 }
 
-unsigned dipc_dir_set_next(const struct dir_set *set, unsigned node)
+unsigned dipc_nodeset_next(const struct nodeset *set, unsigned node)
 {
 	unsigned i = node / 64;
 	uint64_t bits;
 
-	if (i >= DIR_SET_WORDS)
+	if (i >= NODESET_WORDS)
 		return 0;
 	bits = set->bits[i] & ~0ull << node % 64;
 	while (!bits) {
-		if (++i == DIR_SET_WORDS)
+		if (++i == NODESET_WORDS)
 			return 0;
 		bits = set->bits[i];
 	}
@@ -50,20 +50,21 @@ static uint64_t page_guess(struct page *pg)
 	return pg->has_bit ? word | bit : word;
 }
 
-void dipc_dir_arrive(struct page *pg, struct dipc_tx *tx, struct dir_arrival *a)
+void dipc_entry_arrive(struct page *pg, struct dipc_tx *tx,
+		       struct entry_arrival *a)
 {
 	a->old = dipc_tx_faa(tx, dipc_page_word_at(pg),
 			     pg->has_bit ? 0 : word_bit(page_me(pg)));
 	pg->has_bit = true;
 }
 
-bool dipc_dir_arrived(struct page *pg, const struct dir_arrival *a)
+bool dipc_entry_arrived(struct page *pg, const struct entry_arrival *a)
 {
 	pg->seen = *a->old | word_bit(page_me(pg));
 	return !word_locker(pg->seen) && !word_holder(pg->seen);
 }
 
-void dipc_dir_leave(struct page *pg, struct dipc_tx *tx)
+void dipc_entry_leave(struct page *pg, struct dipc_tx *tx)
 {
 	uint64_t bit = word_bit(page_me(pg));
 
@@ -72,15 +73,15 @@ void dipc_dir_leave(struct page *pg, struct dipc_tx *tx)
 	pg->seen &= ~bit;
 }
 
-const uint64_t *dipc_dir_look(struct page *pg, struct dipc_tx *tx)
+const uint64_t *dipc_entry_look(struct page *pg, struct dipc_tx *tx)
 {
 	return dipc_tx_faa(tx, dipc_page_word_at(pg), 0);
 }
 
 /* ---- the lock ----------------------------------------------------------- */
 
-void dipc_dir_lock(struct page *pg, struct dipc_tx *tx, bool is_write,
-		   struct dir_lock *lk)
+void dipc_entry_lock(struct page *pg, struct dipc_tx *tx, bool is_write,
+		     struct entry_lock *lk)
 {
 	unsigned me = page_me(pg);
 
@@ -95,7 +96,7 @@ void dipc_dir_lock(struct page *pg, struct dipc_tx *tx, bool is_write,
 	lk->old = dipc_tx_cas(tx, dipc_page_word_at(pg), lk->word, lk->next);
 }
 
-bool dipc_dir_locked(struct page *pg, struct dir_lock *lk)
+bool dipc_entry_locked(struct page *pg, struct entry_lock *lk)
 {
 	if (*lk->old != lk->word) {
 		pg->seen = *lk->old;
@@ -107,15 +108,15 @@ bool dipc_dir_locked(struct page *pg, struct dir_lock *lk)
 	return true;
 }
 
-void dipc_dir_others(struct page *pg, const struct dir_lock *lk,
-		     struct dir_set *others_out)
+void dipc_entry_others(struct page *pg, const struct entry_lock *lk,
+		       struct nodeset *others_out)
 {
 	others_out->bits[0] = lk->word & WORD_SHARERS & ~word_bit(page_me(pg));
 }
 
-void dipc_dir_publish(struct page *pg, struct dipc_tx *tx,
-		      const struct dir_lock *lk, unsigned holder,
-		      bool wants_copy)
+void dipc_entry_publish(struct page *pg, struct dipc_tx *tx,
+			const struct entry_lock *lk, unsigned holder,
+			bool wants_copy)
 {
 	unsigned me = page_me(pg);
 	uint64_t delta;
@@ -127,8 +128,8 @@ void dipc_dir_publish(struct page *pg, struct dipc_tx *tx,
 	dipc_tx_faa(tx, dipc_page_word_at(pg), delta);
 }
 
-void dipc_dir_published(struct page *pg, const struct dir_lock *lk,
-			unsigned holder, bool wants_copy)
+void dipc_entry_published(struct page *pg, const struct entry_lock *lk,
+			  unsigned holder, bool wants_copy)
 {
 	unsigned me = page_me(pg), was = word_holder(lk->word);
 
@@ -144,7 +145,8 @@ void dipc_dir_published(struct page *pg, const struct dir_lock *lk,
 
 /* ---- giving back -------------------------------------------------------- */
 
-void dipc_dir_return(struct page *pg, struct dipc_tx *tx, struct dir_return *r)
+void dipc_entry_return(struct page *pg, struct dipc_tx *tx,
+		       struct entry_return *r)
 {
 	unsigned me = page_me(pg);
 
@@ -153,7 +155,7 @@ void dipc_dir_return(struct page *pg, struct dipc_tx *tx, struct dir_return *r)
 			     word_set_holder(r->guess & ~word_bit(me), 0));
 }
 
-bool dipc_dir_returned(struct page *pg, const struct dir_return *r)
+bool dipc_entry_returned(struct page *pg, const struct entry_return *r)
 {
 	if (*r->old == r->guess) {
 		pg->has_bit = false;
@@ -182,8 +184,8 @@ static uint64_t word_evict(uint64_t word, unsigned node)
 	return word;
 }
 
-int dipc_dir_evict(struct dipc_link *link, struct dipc_remote at,
-		   const uint8_t *entry, unsigned node)
+int dipc_entry_evict(struct dipc_link *link, struct dipc_remote at,
+		     const uint8_t *entry, unsigned node)
 {
 	const uint64_t *old;
 	struct dipc_tx tx;
@@ -199,7 +201,7 @@ int dipc_dir_evict(struct dipc_link *link, struct dipc_remote at,
 		memory_order_relaxed);
 	/* our own WRITEs aside, only atomics change it: through a link, too */
 	while (word_evict(word, node) != word) {
-		ret = dipc_tx_begin(&tx, link, DIR_BYTES);
+		ret = dipc_tx_begin(&tx, link, ENTRY_BYTES);
 		if (ret)
 			return ret;
 		old = dipc_tx_cas(&tx, at, word, word_evict(word, node));

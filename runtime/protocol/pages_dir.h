@@ -20,17 +20,17 @@ struct page;
 
 /* ---- nodes -------------------------------------------------------------- */
 
-#define DIR_SET_WORDS 1u
+#define NODESET_WORDS 1u
 
 /* Node n is bit (n - 1) % 64 of word (n - 1) / 64. */
-struct dir_set {
-	uint64_t bits[DIR_SET_WORDS];
+struct nodeset {
+	uint64_t bits[NODESET_WORDS];
 };
 
-bool dipc_dir_set_is_empty(const struct dir_set *set);
-void dipc_dir_set_del(struct dir_set *set, unsigned node);
+bool dipc_nodeset_is_empty(const struct nodeset *set);
+void dipc_nodeset_del(struct nodeset *set, unsigned node);
 /* The first node after NODE (0: the first of all); 0: there is none. */
-unsigned dipc_dir_set_next(const struct dir_set *set, unsigned node);
+unsigned dipc_nodeset_next(const struct nodeset *set, unsigned node);
 
 /* ---- the word ----------------------------------------------------------- */
 
@@ -73,54 +73,55 @@ static inline uint64_t word_set_locker(uint64_t word, unsigned node)
 
 /* ---- changing it -------------------------------------------------------- */
 
-#define DIR_BYTES      8u /* of a transaction's buffer, for one of these */
-#define DIR_LOCK_BYTES 8u /* and for dipc_dir_lock() */
+#define ENTRY_BYTES      8u /* of a transaction's buffer, for one of these */
+#define ENTRY_LOCK_BYTES 8u /* and for dipc_entry_lock() */
 
 /* Tell the directory of a copy; the contents are READ behind it. */
-struct dir_arrival {
+struct entry_arrival {
 	const uint64_t *old;
 };
-void dipc_dir_arrive(struct page *pg, struct dipc_tx *tx,
-		     struct dir_arrival *a);
+void dipc_entry_arrive(struct page *pg, struct dipc_tx *tx,
+		       struct entry_arrival *a);
 /* True: the contents are good. False: pg->seen is locked, or has a holder. */
-bool dipc_dir_arrived(struct page *pg, const struct dir_arrival *a);
+bool dipc_entry_arrived(struct page *pg, const struct entry_arrival *a);
 
 /*
  * Lock the page, if it is as we think it is; claim it, to write, if nobody
  * else need be told. A READ behind it brings what the home has.
  */
-struct dir_lock {
+struct entry_lock {
 	const uint64_t *old;
 	uint64_t word, next;
 	bool is_claim; /* nothing to unlock: we hold the page already */
 };
-void dipc_dir_lock(struct page *pg, struct dipc_tx *tx, bool is_write,
-		   struct dir_lock *lk);
+void dipc_entry_lock(struct page *pg, struct dipc_tx *tx, bool is_write,
+		     struct entry_lock *lk);
 /* False: pg->seen is news. True: lk->word is what it was. */
-bool dipc_dir_locked(struct page *pg, struct dir_lock *lk);
+bool dipc_entry_locked(struct page *pg, struct entry_lock *lk);
 /* With the lock, to write: whom to tell if there is no holder. */
-void dipc_dir_others(struct page *pg, const struct dir_lock *lk,
-		     struct dir_set *others_out);
+void dipc_entry_others(struct page *pg, const struct entry_lock *lk,
+		       struct nodeset *others_out);
 /* Unlock: HOLDER is the holder; we have a copy, if WANTS_COPY. */
-void dipc_dir_publish(struct page *pg, struct dipc_tx *tx,
-		      const struct dir_lock *lk, unsigned holder,
-		      bool wants_copy);
-void dipc_dir_published(struct page *pg, const struct dir_lock *lk,
-			unsigned holder, bool wants_copy);
+void dipc_entry_publish(struct page *pg, struct dipc_tx *tx,
+			const struct entry_lock *lk, unsigned holder,
+			bool wants_copy);
+void dipc_entry_published(struct page *pg, const struct entry_lock *lk,
+			  unsigned holder, bool wants_copy);
 
 /* The copy is gone: tell the directory. There is no second half. */
-void dipc_dir_leave(struct page *pg, struct dipc_tx *tx);
+void dipc_entry_leave(struct page *pg, struct dipc_tx *tx);
 /* The word as it is. */
-const uint64_t *dipc_dir_look(struct page *pg, struct dipc_tx *tx);
+const uint64_t *dipc_entry_look(struct page *pg, struct dipc_tx *tx);
 
 /* We hold the page and have dropped it; the home is current. */
-struct dir_return {
+struct entry_return {
 	const uint64_t *old;
 	uint64_t guess;
 };
-void dipc_dir_return(struct page *pg, struct dipc_tx *tx, struct dir_return *r);
+void dipc_entry_return(struct page *pg, struct dipc_tx *tx,
+		       struct entry_return *r);
 /* True: the word does not name us any more. False: pg->seen is news. */
-bool dipc_dir_returned(struct page *pg, const struct dir_return *r);
+bool dipc_entry_returned(struct page *pg, const struct entry_return *r);
 
 /* ---- at the home -------------------------------------------------------- */
 
@@ -128,7 +129,7 @@ bool dipc_dir_returned(struct page *pg, const struct dir_return *r);
  * Take NODE, dead and fenced, out of the ENTRY at AT; LINK is to ourselves.
  * Fiber. 0 or -ENOLINK.
  */
-int dipc_dir_evict(struct dipc_link *link, struct dipc_remote at,
-		   const uint8_t *entry, unsigned node);
+int dipc_entry_evict(struct dipc_link *link, struct dipc_remote at,
+		     const uint8_t *entry, unsigned node);
 
 #endif

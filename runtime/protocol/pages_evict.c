@@ -16,23 +16,23 @@ static int page_return(struct page *pg, const void *data)
 {
 	struct dipc_segment *seg = page_segment(pg);
 	struct backoff backoff = {0};
-	struct dir_return back;
+	struct entry_return back;
 	struct dipc_tx tx;
 	bool is_done;
 	int ret;
 
 	for (;;) {
 		dipc_page_set_phase(pg, PHASE_FILLING);
-		ret = dipc_page_tx(pg, &tx, DIPC_PAGE_SIZE + DIR_BYTES);
+		ret = dipc_page_tx(pg, &tx, DIPC_PAGE_SIZE + ENTRY_BYTES);
 		if (ret)
 			return ret;
 		if (data)
 			dipc_tx_write(&tx, dipc_page_data_at(pg), data,
 				      DIPC_PAGE_SIZE);
 		data = NULL; /* the home is current from here on */
-		dipc_dir_return(pg, &tx, &back);
+		dipc_entry_return(pg, &tx, &back);
 		ret = dipc_tx_run(&tx);
-		is_done = ret == 0 && dipc_dir_returned(pg, &back);
+		is_done = ret == 0 && dipc_entry_returned(pg, &back);
 		dipc_tx_end(&tx);
 		if (ret)
 			return ret;
@@ -75,10 +75,10 @@ static int page_disown(struct page *pg)
 	int ret;
 
 	dipc_page_set_phase(pg, PHASE_FILLING);
-	ret = dipc_page_tx(pg, &tx, DIR_BYTES);
+	ret = dipc_page_tx(pg, &tx, ENTRY_BYTES);
 	if (ret)
 		return ret;
-	old = dipc_dir_look(pg, &tx);
+	old = dipc_entry_look(pg, &tx);
 	ret = dipc_tx_run(&tx);
 	if (ret == 0)
 		pg->seen = *old;

@@ -19,7 +19,7 @@
 struct lock {
 	struct dipc_tx tx;
 	const void *data; /* in tx's buffer; NULL: not read yet */
-	struct dir_lock dir;
+	struct entry_lock entry;
 };
 
 /* A question on its way; the fiber's, on its stack. */
@@ -156,17 +156,17 @@ static int page_try_lock(struct page *pg, bool is_write, struct lock *lk)
 {
 	int ret;
 
-	ret = dipc_page_tx(pg, &lk->tx, DIPC_PAGE_SIZE + DIR_LOCK_BYTES);
+	ret = dipc_page_tx(pg, &lk->tx, DIPC_PAGE_SIZE + ENTRY_LOCK_BYTES);
 	if (ret)
 		return ret;
-	dipc_dir_lock(pg, &lk->tx, is_write, &lk->dir);
+	dipc_entry_lock(pg, &lk->tx, is_write, &lk->entry);
 	/* behind the CAS: good if that works and nobody else is the holder */
 	lk->data = NULL;
-	if (pg->state == PAGE_I && !word_holder(lk->dir.word))
+	if (pg->state == PAGE_I && !word_holder(lk->entry.word))
 		lk->data = dipc_tx_read(&lk->tx, dipc_page_data_at(pg),
 					DIPC_PAGE_SIZE);
 	ret = dipc_tx_run(&lk->tx);
-	if (ret == 0 && dipc_dir_locked(pg, &lk->dir))
+	if (ret == 0 && dipc_entry_locked(pg, &lk->entry))
 		return 1;
 	dipc_tx_end(&lk->tx);
 	return ret;
@@ -205,25 +205,25 @@ static int page_publish(struct page *pg, struct lock *lk, unsigned holder,
 
 	if (!lk->data && wants_copy && pg->state == PAGE_I) {
 		dipc_tx_end(&lk->tx);
-		ret = dipc_page_tx(pg, &lk->tx, DIPC_PAGE_SIZE + DIR_BYTES);
+		ret = dipc_page_tx(pg, &lk->tx, DIPC_PAGE_SIZE + ENTRY_BYTES);
 		if (ret)
 			return ret;
 		lk->data = dipc_tx_read(&lk->tx, dipc_page_data_at(pg),
 					DIPC_PAGE_SIZE);
-		dipc_dir_publish(pg, &lk->tx, &lk->dir, holder, wants_copy);
+		dipc_entry_publish(pg, &lk->tx, &lk->entry, holder, wants_copy);
 		ret = dipc_tx_run(&lk->tx);
 	} else {
 		struct dipc_tx tx;
 
-		ret = dipc_page_tx(pg, &tx, DIR_BYTES);
+		ret = dipc_page_tx(pg, &tx, ENTRY_BYTES);
 		if (ret)
 			return ret;
-		dipc_dir_publish(pg, &tx, &lk->dir, holder, wants_copy);
+		dipc_entry_publish(pg, &tx, &lk->entry, holder, wants_copy);
 		ret = dipc_tx_run(&tx);
 		dipc_tx_end(&tx);
 	}
 	if (ret == 0)
-		dipc_dir_published(pg, &lk->dir, holder, wants_copy);
+		dipc_entry_published(pg, &lk->entry, holder, wants_copy);
 	return ret;
 }
 
@@ -283,10 +283,10 @@ static int page_recall(struct page *pg, unsigned holder, bool is_write)
 }
 
 /* A round of INVALIDATEs: who answers leaves SHARERS. */
-static void page_ask_all(struct page *pg, struct dir_set *sharers)
+static void page_ask_all(struct page *pg, struct nodeset *sharers)
 {
 	struct ask asks[ASK_WINDOW], *ask;
-	unsigned next = dipc_dir_set_next(sharers, 0);
+	unsigned next = dipc_nodeset_next(sharers, 0);
 	unsigned nr_asked = 0, nr_answered = 0;
 
 	while (next || nr_answered < nr_asked) {
@@ -295,46 +295,46 @@ static void page_ask_all(struct page *pg, struct dir_set *sharers)
 			   copy has killed the whole segment */
 			ask = &asks[nr_answered++ % ASK_WINDOW];
 			if (dipc_call_wait(&ask->call) == 0)
-				dipc_dir_set_del(sharers, ask->node);
+				dipc_nodeset_del(sharers, ask->node);
 			continue;
 		}
 		ask = &asks[nr_asked % ASK_WINDOW];
 		ask->node = next;
 		if (page_ask(pg, next, DIPC_REQ_INVALIDATE, 0, &ask->call) == 0)
 			nr_asked++;
-		next = dipc_dir_set_next(sharers, next);
+		next = dipc_nodeset_next(sharers, next);
 	}
 }
 
-static void set_forget_last(struct dir_set *set)
+static void nodeset_forget_last(struct nodeset *set)
 {
 	unsigned n, last = 0;
 
-	for (n = dipc_dir_set_next(set, 0); n; n = dipc_dir_set_next(set, n))
+	for (n = dipc_nodeset_next(set, 0); n; n = dipc_nodeset_next(set, n))
 		last = n;
 	if (last)
-		dipc_dir_set_del(set, last);
+		dipc_nodeset_del(set, last);
 }
 
 /*
  * Every node in SHARERS drops its copy; all are asked at once, or ASK_WINDOW
  * at a time. 0; -ENOLINK: it is us who are out.
  */
-static int page_invalidate(struct page *pg, struct dir_set *sharers)
+static int page_invalidate(struct page *pg, struct nodeset *sharers)
 {
 	struct dipc_segment *seg = page_segment(pg);
 	unsigned n;
 
 	if (seeded_bug(2))
-		set_forget_last(sharers);
-	while (!dipc_dir_set_is_empty(sharers)) {
+		nodeset_forget_last(sharers);
+	while (!dipc_nodeset_is_empty(sharers)) {
 		if (seg->is_dead)
 			return -ENOLINK;
 		page_ask_all(pg, sharers);
-		for (n = dipc_dir_set_next(sharers, 0); n;
-		     n = dipc_dir_set_next(sharers, n))
+		for (n = dipc_nodeset_next(sharers, 0); n;
+		     n = dipc_nodeset_next(sharers, n))
 			if (node_await_fenced(seg->pages, n) == 0)
-				dipc_dir_set_del(sharers, n);
+				dipc_nodeset_del(sharers, n);
 	}
 	return 0;
 }
@@ -349,11 +349,11 @@ static int page_set_bad(struct page *pg, struct lock *lk)
 	ret = page_publish(pg, lk, WORD_LOST, false);
 	if (ret)
 		return ret;
-	if (word_holder(lk->dir.word) != WORD_LOST)
+	if (word_holder(lk->entry.word) != WORD_LOST)
 		dipc_error("segment 0x%x: page %llu is lost with node %u",
 			   (unsigned)seg->id,
 			   (unsigned long long)page_index(pg),
-			   word_holder(lk->dir.word));
+			   word_holder(lk->entry.word));
 	seg->pages->counters.nr_lost++;
 	if (pg->state != PAGE_I) /* INV-4 says that it cannot be */
 		return -EPROTO;
@@ -366,8 +366,8 @@ static int page_clear_others(struct page *pg, const struct lock *lk,
 			     bool is_write)
 {
 	unsigned me = page_segment(pg)->pages->node;
-	unsigned holder = word_holder(lk->dir.word);
-	struct dir_set others;
+	unsigned holder = word_holder(lk->entry.word);
+	struct nodeset others;
 
 	if (holder == WORD_LOST)
 		return -ENODATA;
@@ -377,7 +377,7 @@ static int page_clear_others(struct page *pg, const struct lock *lk,
 		return page_recall(pg, holder, is_write);
 	if (!is_write)
 		return 0;
-	dipc_dir_others(pg, &lk->dir, &others);
+	dipc_entry_others(pg, &lk->entry, &others);
 	return page_invalidate(pg, &others);
 }
 
@@ -390,7 +390,7 @@ static int page_get_locked(struct page *pg, bool is_write)
 	ret = page_lock(pg, is_write, &lk);
 	if (ret)
 		return ret;
-	if (!lk.dir.is_claim) {
+	if (!lk.entry.is_claim) {
 		ret = page_clear_others(pg, &lk, is_write);
 		if (ret == -ENODATA) {
 			ret = page_set_bad(pg, &lk);
@@ -415,21 +415,21 @@ out_tx:
  */
 static int page_try_fill(struct page *pg)
 {
-	struct dir_arrival arrival;
+	struct entry_arrival arrival;
 	const void *data;
 	struct dipc_tx tx;
 	int ret;
 
 	dipc_page_set_phase(pg, PHASE_FILLING);
-	ret = dipc_page_tx(pg, &tx, DIPC_PAGE_SIZE + DIR_BYTES);
+	ret = dipc_page_tx(pg, &tx, DIPC_PAGE_SIZE + ENTRY_BYTES);
 	if (ret)
 		return ret;
-	dipc_dir_arrive(pg, &tx, &arrival);
+	dipc_entry_arrive(pg, &tx, &arrival);
 	data = dipc_tx_read(&tx, dipc_page_data_at(pg), DIPC_PAGE_SIZE);
 	ret = dipc_tx_run(&tx);
 	if (ret)
 		goto out_tx;
-	if (!dipc_dir_arrived(pg, &arrival)) {
+	if (!dipc_entry_arrived(pg, &arrival)) {
 		page_segment(pg)->pages->counters.nr_discards++;
 		goto out_tx;
 	}

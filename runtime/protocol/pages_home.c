@@ -73,8 +73,8 @@ int dipc_home_evict(struct dipc_home *home, unsigned node)
 		struct dipc_remote at = {.addr = home->dir_addr + page * 8,
 					 .rkey = home->rkey};
 
-		ret = dipc_dir_evict(link, at, home->region->base + page * 8,
-				     node);
+		ret = dipc_entry_evict(link, at, home->region->base + page * 8,
+				       node);
 		if (ret)
 			return ret;
 		if (page % EVICT_RUN == EVICT_RUN - 1)

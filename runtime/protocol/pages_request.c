@@ -56,7 +56,7 @@ static int page_write_home(struct page *pg, bool keep)
 	struct dipc_tx tx;
 	int ret;
 
-	ret = dipc_page_tx(pg, &tx, DIPC_PAGE_SIZE + DIR_BYTES);
+	ret = dipc_page_tx(pg, &tx, DIPC_PAGE_SIZE + ENTRY_BYTES);
 	if (ret)
 		return ret;
 	ret = ops->protect_and_copy(seg->pager, index, 1, data);
@@ -67,9 +67,9 @@ static int page_write_home(struct page *pg, bool keep)
 	dipc_tx_write(&tx, dipc_page_data_at(pg), data, sizeof(data));
 	/* an atomic in any case: its answer says that the WRITE is placed */
 	if (keep)
-		(void)dipc_dir_look(pg, &tx);
+		(void)dipc_entry_look(pg, &tx);
 	else
-		dipc_dir_leave(pg, &tx);
+		dipc_entry_leave(pg, &tx);
 	ret = dipc_tx_run(&tx);
 
 out_tx:
