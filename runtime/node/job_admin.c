@@ -65,7 +65,7 @@ static int64_t admin_status(struct dipc_job *job)
 	struct dipc_node *node = job->node;
 	const struct dipc_fabric_counters *wire =
 		dipc_fabric_counters(node->fabric);
-	const struct dipc_pages_counters *pages =
+	const struct dipc_page_counters pages =
 		dipc_pages_counters(dipc_segments_pages(node->segments));
 	struct dipc_status st = {0};
 	unsigned i;
@@ -80,9 +80,9 @@ static int64_t admin_status(struct dipc_job *job)
 	st.nr_writes = wire->nr_writes;
 	st.nr_atomics = wire->nr_atomics;
 	st.nr_imms = wire->nr_imms;
-	st.nr_faults = pages->nr_faults;
-	st.nr_fills = pages->nr_fills;
-	st.nr_invalidations = pages->nr_invalidations;
+	st.nr_faults = pages.nr_faults;
+	st.nr_fills = pages.nr_fills;
+	st.nr_invalidations = pages.nr_invalidated + pages.nr_recalled;
 	snprintf(st.transport, sizeof(st.transport), "%s",
 		 node->conf->transport);
 	snprintf(st.address, sizeof(st.address), "%s",

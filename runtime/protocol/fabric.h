@@ -149,6 +149,12 @@ struct dipc_fabric_counters {
 const struct dipc_fabric_counters *
 dipc_fabric_counters(const struct dipc_fabric *f);
 
+/* Transactions of one purpose; see dipc_tx_begin(). */
+struct dipc_tx_counters {
+	uint64_t nr_doorbells, nr_ops;
+	uint64_t bytes_in, bytes_out; /* of READs and WRITEs */
+};
+
 /* ---- one-sided operations ----------------------------------------------- */
 
 #define DIPC_TX_MAX 16u /* work requests in a transaction */
@@ -170,6 +176,9 @@ dipc_fabric_counters(const struct dipc_fabric *f);
  */
 struct dipc_tx {
 	struct dipc_link *link;
+	/* NULL, or borrowed until it is posted: where it counts. Set after
+	   begin */
+	struct dipc_tx_counters *counters;
 	struct dipc_buf *buf; /* owned until end */
 	size_t used;
 	unsigned nr;
@@ -181,6 +190,24 @@ struct dipc_tx {
 	struct dipc_op op;
 	struct dipc_wr wr[DIPC_TX_MAX];
 };
+
+/* TX has been posted: where it counts. */
+static inline void dipc_tx_count(const struct dipc_tx *tx)
+{
+	struct dipc_tx_counters *c = tx->counters;
+	unsigned i;
+
+	if (!c)
+		return;
+	c->nr_doorbells++;
+	c->nr_ops += tx->nr;
+	for (i = 0; i < tx->nr; i++) {
+		if (tx->wr[i].op == DIPC_WR_READ)
+			c->bytes_in += tx->wr[i].len;
+		else if (tx->wr[i].op == DIPC_WR_WRITE)
+			c->bytes_out += tx->wr[i].len;
+	}
+}
 
 /* 0, -ENOMEM, -ENOLINK. */
 int dipc_tx_begin(struct dipc_tx *tx, struct dipc_link *link, size_t bytes);

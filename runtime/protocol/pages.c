@@ -127,6 +127,8 @@ int dipc_segment_tx(struct dipc_segment *seg, struct dipc_tx *tx, size_t bytes)
 		if (seg->is_dead)
 			return -ENOLINK;
 		ret = dipc_tx_begin(tx, seg->link, bytes);
+		if (ret == 0)
+			tx->counters = &seg->wire;
 		if (ret != -ENOMEM || i == TX_PATIENCE_MS)
 			return ret;
 		dipc_fiber_sleep(DIPC_MSEC);
@@ -148,6 +150,7 @@ void dipc_page_take_back(struct page *pg)
 	/* without memory for it the bit stays: one INVALIDATE too many */
 	if (dipc_tx_begin(&tx, seg->link, ENTRY_BYTES))
 		return;
+	tx.counters = &seg->wire;
 	dipc_entry_leave(pg, &tx);
 	if (dipc_tx_post(&tx))
 		pg->has_bit = true;
@@ -209,7 +212,7 @@ int dipc_pages_fault(struct dipc_segment *seg, uint64_t index, bool is_write,
 {
 	struct page *pg;
 
-	seg->pages->counters.nr_faults++;
+	seg->counters.nr_faults++;
 	if (index >= seg->nr_pages || seg->is_closing)
 		return -EINVAL;
 	if (seg->is_stopping && !seg->is_dead)
@@ -272,6 +275,7 @@ static void segment_free(struct dipc_segment *seg)
 	struct dipc_pages *pages = seg->pages;
 	uint64_t c;
 
+	dipc_segment_count_over(seg);
 	dipc_list_del(&seg->node);
 	pages->nr_segments--;
 	dipc_waitq_wake_all(&pages->changed);
@@ -516,12 +520,6 @@ void dipc_pages_drain(struct dipc_pages *pages)
 {
 	while (pages->nr_segments)
 		(void)dipc_waitq_wait(&pages->changed, DIPC_NEVER);
-}
-
-const struct dipc_pages_counters *
-dipc_pages_counters(const struct dipc_pages *pages)
-{
-	return &pages->counters;
 }
 
 /* Fail the segments whose home is NODE; all of them if it is 0. */

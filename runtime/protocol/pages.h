@@ -13,6 +13,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "runtime/base/page_counters.h"
 #include "runtime/protocol/fabric.h"
 #include "runtime/protocol/pager.h"
 
@@ -65,16 +66,8 @@ void dipc_pages_stop(struct dipc_pages *pages);
    Fiber. */
 void dipc_pages_drain(struct dipc_pages *pages);
 
-struct dipc_pages_counters {
-	uint64_t nr_faults;        /* told to dipc_pages_fault() */
-	uint64_t nr_fills;         /* pages brought from a home */
-	uint64_t nr_invalidations; /* copies dropped for somebody */
-	uint64_t nr_recalls;       /* modified pages given up for somebody */
-	uint64_t nr_discards;      /* fills that met a lock or a holder */
-	uint64_t nr_lost;          /* pages found lost */
-};
-const struct dipc_pages_counters *
-dipc_pages_counters(const struct dipc_pages *pages);
+/* The sum over all segments, those that were released included. */
+struct dipc_page_counters dipc_pages_counters(const struct dipc_pages *pages);
 
 /* ---- what the fabric's events call -------------------------------------- */
 
@@ -110,6 +103,16 @@ unsigned dipc_segment_home(const struct dipc_segment *seg); /* node */
 uint64_t dipc_segment_nr_pages(const struct dipc_segment *seg);
 struct dipc_pager *dipc_segment_pager(const struct dipc_segment *seg);
 bool dipc_segment_is_dead(const struct dipc_segment *seg);
+/* Since it was opened. */
+struct dipc_page_counters dipc_segment_counters(const struct dipc_segment *seg);
+/*
+ * The DIPC_PAGES_RANKED pages that were missed here most often, or that others
+ * took away most often; most first. Borrowed, and only until anything parks.
+ */
+const struct dipc_page_rank *
+dipc_segment_most_missed(const struct dipc_segment *seg);
+const struct dipc_page_rank *
+dipc_segment_most_taken(const struct dipc_segment *seg);
 
 /*
  * From the pager: WHO met PAGE absent, or protected (is_write). The fault ends

@@ -142,7 +142,7 @@ static int page_install(struct page *pg, const void *data, enum page_state to)
 			return ret;
 		}
 		fault_free(pages, fault);
-		pages->counters.nr_fills++;
+		seg->counters.nr_fills++;
 	}
 	dipc_page_set_state(pg, to);
 	pg->hold_until = dipc_fabric_now(pages->fabric) + pages->hold_ns;
@@ -272,8 +272,10 @@ static int page_recall(struct page *pg, unsigned holder, bool is_write)
 	while (!seg->is_dead) {
 		ret = page_ask(pg, holder, DIPC_REQ_RECALL,
 			       (uint16_t)(is_write ? 0 : RECALL_KEEP), &call);
-		if (ret == 0)
+		if (ret == 0) {
+			seg->counters.nr_recalls++;
 			ret = dipc_call_wait(&call);
+		}
 		if (ret == 0)
 			return call.answer.status ? -ENODATA : 0;
 		if (node_await_fenced(seg->pages, holder) == 0)
@@ -285,6 +287,7 @@ static int page_recall(struct page *pg, unsigned holder, bool is_write)
 /* A round of INVALIDATEs: who answers leaves SHARERS. */
 static void page_ask_all(struct page *pg, struct nodeset *sharers)
 {
+	struct dipc_page_counters *counters = &page_segment(pg)->counters;
 	struct ask asks[ASK_WINDOW], *ask;
 	unsigned next = dipc_nodeset_next(sharers, 0);
 	unsigned nr_asked = 0, nr_answered = 0;
@@ -293,6 +296,8 @@ static void page_ask_all(struct page *pg, struct nodeset *sharers)
 		if (!next || nr_asked - nr_answered == ASK_WINDOW) {
 			/* any answer is good: a node that failed to drop its
 			   copy has killed the whole segment */
+			if (nr_answered == 0)
+				counters->nr_invalidations_at_once += nr_asked;
 			ask = &asks[nr_answered++ % ASK_WINDOW];
 			if (dipc_call_wait(&ask->call) == 0)
 				dipc_nodeset_del(sharers, ask->node);
@@ -300,8 +305,11 @@ static void page_ask_all(struct page *pg, struct nodeset *sharers)
 		}
 		ask = &asks[nr_asked % ASK_WINDOW];
 		ask->node = next;
-		if (page_ask(pg, next, DIPC_REQ_INVALIDATE, 0, &ask->call) == 0)
+		if (page_ask(pg, next, DIPC_REQ_INVALIDATE, 0, &ask->call) ==
+		    0) {
 			nr_asked++;
+			counters->nr_invalidations++;
+		}
 		next = dipc_nodeset_next(sharers, next);
 	}
 }
@@ -354,7 +362,7 @@ static int page_set_bad(struct page *pg, struct lock *lk)
 			   (unsigned)seg->id,
 			   (unsigned long long)page_index(pg),
 			   word_holder(lk->entry.word));
-	seg->pages->counters.nr_lost++;
+	seg->counters.nr_lost++;
 	if (pg->state != PAGE_I) /* INV-4 says that it cannot be */
 		return -EPROTO;
 	dipc_page_set_state(pg, PAGE_BAD);
@@ -430,7 +438,7 @@ static int page_try_fill(struct page *pg)
 	if (ret)
 		goto out_tx;
 	if (!dipc_entry_arrived(pg, &arrival)) {
-		page_segment(pg)->pages->counters.nr_discards++;
+		page_segment(pg)->counters.nr_discards++;
 		goto out_tx;
 	}
 	ret = page_install(pg, data, PAGE_S);
@@ -464,6 +472,7 @@ void dipc_page_fiber(void *arg)
 {
 	struct page *pg = arg;
 	struct dipc_segment *seg = page_segment(pg);
+	bool is_write;
 	int ret;
 
 	for (;;) {
@@ -472,10 +481,9 @@ void dipc_page_fiber(void *arg)
 		dipc_page_settle(pg);
 		if (dipc_list_is_empty(&pg->faults))
 			break;
-		if (pg->state == PAGE_I && !page_first_fault(pg, true))
-			ret = page_get_read(pg);
-		else
-			ret = page_get_locked(pg, true);
+		is_write = pg->state != PAGE_I || page_first_fault(pg, true);
+		dipc_page_count_miss(pg, is_write);
+		ret = is_write ? page_get_locked(pg, true) : page_get_read(pg);
 		if (ret)
 			dipc_segment_fail(seg,
 					  ret == -EPROTO

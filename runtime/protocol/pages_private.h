@@ -43,7 +43,9 @@ struct page {
 	bool has_bit;    /* what our last operation made of our bit */
 	bool was_holder; /* the word has named us in this life of ours */
 	bool is_serving; /* a request is writing it home: faults queue */
-	uint64_t seen;   /* the word as we last saw or left it: a guess */
+	uint32_t nr_misses;
+	uint32_t nr_taken; /* by others; both stop at their maximum */
+	uint64_t seen;     /* the word as we last saw or left it: a guess */
 	uint64_t hold_until;
 	struct dipc_list faults; /* waiting for the fiber */
 	struct dipc_waitq wq;    /* phase or is_serving changed */
@@ -65,6 +67,12 @@ struct dipc_segment {
 	struct page_chunk **chunks; /* owned; NULL: nothing there yet */
 	uint64_t nr_pages;
 	uint64_t nr_chunks;
+	/* bytes, doorbells and operations are counted in `wire`, by the
+	   transactions themselves: dipc_page_tx() */
+	struct dipc_page_counters counters;
+	struct dipc_tx_counters wire;
+	struct dipc_page_rank most_missed[DIPC_PAGES_RANKED];
+	struct dipc_page_rank most_taken[DIPC_PAGES_RANKED];
 	int32_t id;
 	unsigned nr_refs;
 	unsigned nr_fibers;      /* at work on it */
@@ -85,7 +93,7 @@ struct dipc_pages {
 	uint64_t hold_ns;
 	unsigned node;
 	uint64_t random;
-	struct dipc_pages_counters counters;
+	struct dipc_page_counters over;     /* of segments that are released */
 	struct dipc_list table[TABLE_SIZE]; /* segments, by id */
 	unsigned nr_segments;
 	struct dipc_waitq changed; /* a segment was opened or released */
@@ -162,6 +170,16 @@ void dipc_page_settle(struct page *pg);
 /* pages_evict.c */
 /* PG, which no fiber works on, goes home. Fiber. 0 or -errno. */
 int dipc_page_give_back(struct page *pg);
+
+/* pages_count.c */
+/* PG does not allow what somebody wants of it. */
+void dipc_page_count_miss(struct page *pg, bool is_write);
+/* PG is given up for another node. */
+void dipc_page_count_taken(struct page *pg, bool is_modified);
+/* A request for PG had to wait for NS, for the hold time. */
+void dipc_page_count_hold(struct page *pg, uint64_t ns);
+/* SEG is about to be freed: keep what it counted in its node's sum. */
+void dipc_segment_count_over(struct dipc_segment *seg);
 
 /* pages_request.c */
 void dipc_pages_retry_requests(struct dipc_timer *timer);

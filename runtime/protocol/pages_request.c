@@ -89,7 +89,7 @@ static int page_serve_modified(struct page *pg, bool keep)
 		dipc_segment_fail(seg, "a page could not be given up");
 	dipc_page_set_state(pg, keep ? PAGE_S : PAGE_I);
 	pg->is_serving = false;
-	seg->pages->counters.nr_recalls++;
+	dipc_page_count_taken(pg, true);
 	dipc_waitq_wake_all(&pg->wq);
 	return ret;
 }
@@ -104,7 +104,7 @@ static int page_serve_shared(struct page *pg)
 		dipc_segment_fail(seg, "a page could not be dropped");
 	dipc_page_set_state(pg, PAGE_I);
 	dipc_page_take_back(pg);
-	seg->pages->counters.nr_invalidations++;
+	dipc_page_count_taken(pg, false);
 	return ret;
 }
 
@@ -163,7 +163,7 @@ static void request_fiber(void *arg)
 	struct page *pg = job.pg;
 	struct dipc_segment *seg = page_segment(pg);
 	struct dipc_fabric *f = seg->pages->fabric;
-	uint64_t until;
+	uint64_t until, since, held = 0;
 
 	free(arg);
 	for (;;) {
@@ -175,8 +175,12 @@ static void request_fiber(void *arg)
 		if (dipc_fabric_now(f) >= until)
 			break;
 		/* woken early when the phase changes */
+		since = dipc_fabric_now(f);
 		(void)dipc_waitq_wait(&pg->wq, until);
+		held += dipc_fabric_now(f) - since;
 	}
+	if (held)
+		dipc_page_count_hold(pg, held);
 	page_serve(pg, job.in);
 	dipc_segment_fiber_end(seg);
 }

@@ -114,6 +114,7 @@ int dipc_tx_begin(struct dipc_tx *tx, struct dipc_link *link, size_t bytes)
 	if (ret)
 		return ret;
 	tx->link = link;
+	tx->counters = NULL;
 	tx->is_posted = false;
 	tx->status = 0;
 	tx->fiber = NULL;
@@ -229,6 +230,7 @@ static void tx_count(struct dipc_tx *tx)
 	struct dipc_fabric_counters *c = &tx->link->fabric->counters;
 	unsigned i;
 
+	dipc_tx_count(tx);
 	c->nr_chains++;
 	for (i = 0; i < tx->nr; i++) {
 		switch (tx->wr[i].op) {

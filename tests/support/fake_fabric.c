@@ -331,6 +331,7 @@ int dipc_tx_begin(struct dipc_tx *tx, struct dipc_link *link, size_t bytes)
 		return -ENOMEM;
 	tx->buf->len = bytes;
 	tx->link = link;
+	tx->counters = NULL;
 	tx->status = 0;
 	tx->used = 0;
 	tx->nr = 0;
@@ -487,6 +488,7 @@ static int tx_launch(struct dipc_tx *tx, bool is_posted)
 	else
 		run->tx = tx;
 	tx->status = -EINPROGRESS;
+	dipc_tx_count(tx);
 	t = world.now + random_delay();
 	for (i = 0; i < tx->nr; i++) {
 		const struct dipc_wr *wr =

@@ -434,10 +434,10 @@ static void single_steps_fiber(void *arg)
 	assert_true(sim.node[3].pager.is_here[0]);
 	assert_int_equal(sim.node[3].pager.may_write[0], 0);
 	step(2, true); /* an upgrade: nothing is fetched */
-	assert_int_equal(dipc_pages_counters(sim.node[3].pages)->nr_fills, 1);
+	assert_int_equal(dipc_pages_counters(sim.node[3].pages).nr_fills, 1);
 	step(1, true);
 	assert_false(sim.node[3].pager.is_here[0]);
-	assert_int_equal(dipc_pages_counters(sim.node[3].pages)->nr_recalls, 2);
+	assert_int_equal(dipc_pages_counters(sim.node[3].pages).nr_recalled, 2);
 	/* MADV_REMOVE: a copy is fetched again, our own page is zeros */
 	step(0, false);
 	sim.node[1].pager.is_here[0] = false;
@@ -520,7 +520,7 @@ static void hints_fiber(void *arg)
 		assert_true(home_word(i) & word_bit(2));
 		assert_int_equal(word_holder(home_word(i)), 0);
 	}
-	assert_int_equal(dipc_pages_counters(n->pages)->nr_faults, 0);
+	assert_int_equal(dipc_pages_counters(n->pages).nr_faults, 0);
 	assert_int_equal(dipc_pages_fetch(n->seg, 10, nr - 10, true), 0);
 	for (i = 10; i < nr; i++) {
 		assert_int_equal(word_holder(home_word(i)), 2);
@@ -528,7 +528,7 @@ static void hints_fiber(void *arg)
 		assert_false(sim.node[1].pager.is_here[i]);
 	}
 	assert_true(thread_access(&sim.thread[1], 20, true));
-	assert_int_equal(dipc_pages_counters(n->pages)->nr_faults, 1);
+	assert_int_equal(dipc_pages_counters(n->pages).nr_faults, 1);
 	assert_int_equal(dipc_pages_release(n->seg, 5, nr - 5), 0);
 	for (i = 0; i < nr; i++)
 		assert_int_equal(n->pager.is_here[i], i < 5);
@@ -566,7 +566,7 @@ static void hold_time__both_progress(void **state)
 	took = fake_world_now() - since;
 	/* without holding, every write would be a transfer of some 20 us */
 	assert_true(took < 4000 * 10 * DIPC_USEC);
-	assert_true(dipc_pages_counters(sim.node[1].pages)->nr_recalls < 200);
+	assert_true(dipc_pages_counters(sim.node[1].pages).nr_recalled < 200);
 	check_home();
 	sim_stop();
 }
