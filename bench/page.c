@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/ipc.h>
 #include <sys/shm.h>
+#include <unistd.h>
 
 #define SPIN      200u /* looks at the word between two sched_yield() */
 #define NO_MEMORY ((void *)-1)
@@ -75,6 +76,7 @@ enum before {
 	NOTHING,
 	READS,
 	WRITES,
+	WRITES_HOME, /* and detaches */
 };
 
 static void touch_all(char *map, unsigned nr, enum before what)
@@ -84,11 +86,29 @@ static void touch_all(char *map, unsigned nr, enum before what)
 	for (i = 0; i < nr; i++) {
 		_Atomic uint64_t *word = (void *)(map + (size_t)i * BENCH_PAGE);
 
-		if (what == WRITES)
+		if (what == WRITES || what == WRITES_HOME)
 			memset(map + (size_t)i * BENCH_PAGE, 'x', BENCH_PAGE);
 		else if (what == READS)
 			(void)atomic_load_explicit(word, memory_order_relaxed);
 	}
+}
+
+/*
+ * Role 0 detaches, which sends home what it wrote, and waits until that is
+ * done: its node counts as attached until then.
+ */
+static int send_home(int id, const void *map)
+{
+	struct shmid_ds ds;
+
+	if (shmdt(map))
+		return bench_fail("shmdt");
+	do {
+		usleep(1000);
+		if (shmctl(id, IPC_STAT, &ds))
+			return bench_fail("IPC_STAT");
+	} while (ds.shm_nattch);
+	return 0;
 }
 
 /*
@@ -100,6 +120,7 @@ static int touch_work(const struct bench_job *job, struct bench_run *run,
 		      const enum before what[3], bool is_write)
 {
 	unsigned i, nr = bench_run_loops(run), last = job->nr_roles - 1;
+	enum before mine = what[job->role == last ? 2 : job->role > 0];
 	unsigned *order;
 	void *map;
 	int id;
@@ -107,7 +128,9 @@ static int touch_work(const struct bench_job *job, struct bench_run *run,
 	id = bench_segment_open(job, (size_t)nr * BENCH_PAGE, &map);
 	if (id < 0)
 		return -1;
-	touch_all(map, nr, what[job->role == last ? 2 : job->role > 0]);
+	touch_all(map, nr, mine);
+	if (mine == WRITES_HOME && send_home(id, map))
+		return -1;
 	if (job->role < last) {
 		bench_run_ready(run);
 		bench_run_hold(run);
@@ -125,14 +148,14 @@ static int touch_work(const struct bench_job *job, struct bench_run *run,
 
 int bench_page_read(const struct bench_job *job, struct bench_run *run)
 {
-	static const enum before what[] = {WRITES, NOTHING, NOTHING};
+	static const enum before what[] = {WRITES_HOME, NOTHING, NOTHING};
 
 	return touch_work(job, run, what, false);
 }
 
 int bench_page_write(const struct bench_job *job, struct bench_run *run)
 {
-	static const enum before what[] = {WRITES, NOTHING, NOTHING};
+	static const enum before what[] = {WRITES_HOME, NOTHING, NOTHING};
 
 	return touch_work(job, run, what, true);
 }
@@ -142,6 +165,14 @@ int bench_page_read_modified(const struct bench_job *job, struct bench_run *run)
 	static const enum before what[] = {NOTHING, WRITES, NOTHING};
 
 	return touch_work(job, run, what, false);
+}
+
+int bench_page_write_modified(const struct bench_job *job,
+			      struct bench_run *run)
+{
+	static const enum before what[] = {NOTHING, WRITES, NOTHING};
+
+	return touch_work(job, run, what, true);
 }
 
 int bench_page_upgrade(const struct bench_job *job, struct bench_run *run)

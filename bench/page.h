@@ -25,14 +25,17 @@ int bench_segment_remove(int id);
 /* ---- page.c ------------------------------------------------------------- */
 
 /*
- * Role 0 makes the segment, so its node is the home, and writes every page;
- * the last role reads, or writes, each once: samples.
+ * Role 0 makes the segment, so its node is the home, writes every page and
+ * detaches: the home has them, nobody else. Role 1 reads, or writes, each
+ * once: samples.
  */
 int bench_page_read(const struct bench_job *job, struct bench_run *run);
 int bench_page_write(const struct bench_job *job, struct bench_run *run);
-/* Role 0 only makes the segment; role 1 has it written. */
+/* Role 0 only makes the segment; role 1 has written, role 2 measures. */
 int bench_page_read_modified(const struct bench_job *job,
 			     struct bench_run *run);
+int bench_page_write_modified(const struct bench_job *job,
+			      struct bench_run *run);
 /* All others have read what the last role then writes, as it has itself. */
 int bench_page_invalidate(const struct bench_job *job, struct bench_run *run);
 /* Nobody but role 1 has a copy. */

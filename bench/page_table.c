@@ -30,7 +30,7 @@
 const struct bench bench_page[] = {
 	{
 		.name = "page.read_miss",
-		.what = "first read of a page that the other node has written",
+		.what = "first read of a page that only its home has, one node off",
 		.count = 500,
 		.side = {
 			NODES(2, bench_page_read),
@@ -44,7 +44,7 @@ const struct bench bench_page[] = {
 	},
 	{
 		.name = "page.write_miss",
-		.what = "first write to a page that the other node has written",
+		.what = "first write to a page that only its home has, one node off",
 		.count = 500,
 		.side = {
 			NODES(2, bench_page_write),
@@ -99,6 +99,17 @@ const struct bench bench_page[] = {
 			NODES(3, bench_page_read_modified),
 			RAW_READ,
 			LOCAL("fault", bench_fault_read),
+			SUM("READ + fault", 1, 2),
+		},
+	},
+	{
+		.name = "page.write_modified",
+		.what = "first write to a page that a third node has modified",
+		.count = 300,
+		.side = {
+			NODES(3, bench_page_write_modified),
+			RAW_READ,
+			LOCAL("fault", bench_fault_write),
 			SUM("READ + fault", 1, 2),
 		},
 	},
