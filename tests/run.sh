@@ -116,6 +116,7 @@ everything() {
 	part "a cluster's life" 120 sh tests/cluster/life.sh
 	part "futexes in segments" 120 sh tests/cluster/futex.sh
 	part "locks in segments" 300 sh tests/cluster/sync.sh
+	part "litmus" 300 sh tests/litmus/run.sh
 	part "conformance" 600 sh tests/conformance/run.sh
 	part "the whole system and its limits" 300 sh tests/cluster/system.sh
 	part "mappings as people use them" 300 sh tests/cluster/mapping.sh
@@ -145,6 +146,8 @@ rxe() {
 		tests/rxe/guest.sh run --timeout 540 tests/rxe/kernel.sh "$TOP/build/bin"
 	part "soft-RoCE: one machine, four nodes" 1300 \
 		tests/rxe/guest.sh run --timeout 1200 tests/rxe/one.sh "$TOP/build"
+	part "soft-RoCE: litmus" 400 \
+		tests/rxe/guest.sh run --timeout 360 tests/rxe/litmus.sh "$TOP/build"
 	part "soft-RoCE: conformance over nodes" 1300 \
 		tests/rxe/guest.sh run --timeout 1200 tests/rxe/conformance.sh \
 		"$TOP/build"
