@@ -38,6 +38,12 @@ struct dipc_conn {
 	void *user;
 };
 
+/*
+ * Make a further kind known: transport/sim/, which only tests and tools link.
+ * Again is no error. 0 or -ENOSPC.
+ */
+int dipc_transport_add(const struct dipc_transport_ops *ops);
+
 extern const struct dipc_transport_ops dipc_shm_ops;
 extern const struct dipc_transport_ops dipc_verbs_ops;
 

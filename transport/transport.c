@@ -13,10 +13,23 @@
 
 #define PEER_TIMEOUT_MS 1000
 
-static const struct dipc_transport_ops *const kinds[] = {
+static const struct dipc_transport_ops *kinds[3] = {
 	&dipc_shm_ops,
 	&dipc_verbs_ops,
 };
+
+int dipc_transport_add(const struct dipc_transport_ops *ops)
+{
+	unsigned i;
+
+	for (i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
+		if (!kinds[i])
+			kinds[i] = ops;
+		if (kinds[i] == ops)
+			return 0;
+	}
+	return -ENOSPC;
+}
 
 int dipc_transport_create(const struct dipc_transport_config *config,
 			  struct dipc_transport **t_out)
@@ -31,7 +44,7 @@ int dipc_transport_create(const struct dipc_transport_config *config,
 	if (!cfg.peer_timeout_ms)
 		cfg.peer_timeout_ms = PEER_TIMEOUT_MS;
 	for (i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++)
-		if (!strcmp(kinds[i]->kind, cfg.kind))
+		if (kinds[i] && !strcmp(kinds[i]->kind, cfg.kind))
 			return kinds[i]->create(&cfg, t_out);
 	dipc_error("no transport is called '%s'", cfg.kind);
 	return -EINVAL;

@@ -2,7 +2,8 @@
 /*
  * The transport contract: one-sided operations on registered memory, and a
  * WRITE that also tells the peer (WRITE_IMM). Two back ends, `verbs` and
- * `shm`, behave alike; tests/contract/ holds both to this text.
+ * `shm`, behave alike, and so does `sim`, which tests link (virtual time);
+ * tests/contract/ holds them to this text.
  *
  * One thread uses a transport and everything made from it. No call blocks.
  * Callbacks run inside dipc_transport_poll() only, never inside the call that
@@ -118,7 +119,7 @@ struct dipc_transport_events {
 };
 
 struct dipc_transport_config {
-	const char *kind; /* "verbs" or "shm" */
+	const char *kind; /* "verbs" or "shm"; "sim": transport/sim/sim.h */
 	/*
 	 * Where to listen. verbs: "ADDRESS[:PORT]" of an RDMA device; port 0 or
 	 * none picks a free one. shm: the path of a Unix socket, made here (a

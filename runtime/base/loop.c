@@ -216,14 +216,20 @@ bool dipc_loop_is_crowded(const struct dipc_loop *loop)
 	return dipc_sched_now(loop->sched) < loop->no_spin_until;
 }
 
+unsigned dipc_loop_turn(struct dipc_loop *loop)
+{
+	unsigned work = loop_poll(loop);
+
+	return work + dipc_sched_run(loop->sched);
+}
+
 int dipc_loop_once(struct dipc_loop *loop, uint64_t timeout_ns)
 {
 	uint64_t now, due, wait = 0;
 	unsigned work;
 	int n;
 
-	work = loop_poll(loop);
-	work += dipc_sched_run(loop->sched);
+	work = dipc_loop_turn(loop);
 	now = dipc_sched_now(loop->sched);
 	if (work)
 		loop->busy_until = now + loop->spin_ns;

@@ -55,6 +55,11 @@ bool dipc_loop_is_crowded(const struct dipc_loop *loop);
 int dipc_loop_run(struct dipc_loop *loop);
 /* One round; sleeps at most TIMEOUT_NS when idle (0: never). For tests. */
 int dipc_loop_once(struct dipc_loop *loop, uint64_t timeout_ns);
+/*
+ * Poll, and run what is ready: a round that looks at no file descriptor and
+ * never sleeps, for a simulation in virtual time. How much there was to do.
+ */
+unsigned dipc_loop_turn(struct dipc_loop *loop);
 void dipc_loop_stop(struct dipc_loop *loop);
 
 #endif

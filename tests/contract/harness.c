@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "runtime/base/log.h"
+#include "sim_peer.h"
 
 #define PATIENCE_MS 15000u
 #define PEERS_MAX   8
@@ -50,6 +51,8 @@ uint64_t ct_now_ms(void)
 {
 	struct timespec ts;
 
+	if (ct_backend.is_sim)
+		return ct_sim_now_ms();
 	clock_gettime(CLOCK_MONOTONIC, &ts);
 	return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
 }
@@ -59,17 +62,25 @@ uint64_t ct_deadline(void)
 	return ct_now_ms() + (uint64_t)PATIENCE_MS * ct_slow();
 }
 
+/* The nodes of this process, or of the actor that runs in it. */
+static struct dipc_list *nodes_here(void)
+{
+	return ct_backend.is_sim ? ct_sim_nodes(&nodes) : &nodes;
+}
+
 unsigned ct_poll(void)
 {
-	struct dipc_list *pos;
+	struct dipc_list *pos, *here = nodes_here();
 	unsigned n = 0;
 
-	dipc_list_for_each (pos, &nodes) {
+	dipc_list_for_each (pos, here) {
 		struct ct_node *node =
 			dipc_container_of(pos, struct ct_node, node);
 
 		n += dipc_transport_poll(node->t, 64);
 	}
+	if (ct_backend.is_sim)
+		ct_sim_pass();
 	return n;
 }
 
@@ -87,6 +98,10 @@ void ct_sleep(unsigned ms)
 	struct dipc_list *pos;
 	nfds_t nr = 0;
 
+	if (ct_backend.is_sim) {
+		ct_sim_pass();
+		return;
+	}
 	dipc_list_for_each (pos, &nodes) {
 		struct ct_node *node =
 			dipc_container_of(pos, struct ct_node, node);
@@ -98,6 +113,27 @@ void ct_sleep(unsigned ms)
 		fds[nr++].events = POLLIN;
 	}
 	assert_true(poll(fds, nr, (int)(ms * ct_slow())) >= 0);
+}
+
+int ct_fd_wait(struct ct_node *node, unsigned ms)
+{
+	struct pollfd fd = {.fd = dipc_transport_fd(node->t), .events = POLLIN};
+	uint64_t until = ct_now_ms() + ms;
+	int n;
+
+	if (!ct_backend.is_sim)
+		return poll(&fd, 1, (int)ms);
+	while (!(n = poll(&fd, 1, 0)) && ct_now_ms() < until)
+		ct_sim_step();
+	return n;
+}
+
+void ct_pause(unsigned us)
+{
+	if (ct_backend.is_sim)
+		ct_sim_pause(us);
+	else
+		usleep(us);
 }
 
 /* ---- events ------------------------------------------------------------- */
@@ -254,7 +290,7 @@ int ct_node_try(const char *address, struct ct_node **node_out)
 	}
 	ret = dipc_region_create(node->t, NULL, CT_MEM, &node->mem);
 	assert_int_equal(ret, 0);
-	dipc_list_add_tail(&nodes, &node->node);
+	dipc_list_add_tail(nodes_here(), &node->node);
 	*node_out = node;
 	return 0;
 }
@@ -455,6 +491,8 @@ int ct_setup(void **state)
 
 	is_log_expected = false;
 	log_before = dipc_log_count();
+	if (ct_backend.is_sim)
+		ct_sim_setup();
 	s->a = ct_node_create();
 	s->b = ct_node_create();
 	s->ab = ct_connect_to(s->a, s->b, &s->ba);
@@ -472,6 +510,8 @@ int ct_teardown(void **state)
 			ct_kill(peers[i]);
 	while ((pos = dipc_list_pop(&nodes)))
 		ct_node_destroy(dipc_container_of(pos, struct ct_node, node));
+	if (ct_backend.is_sim)
+		ct_sim_teardown();
 	free(*state);
 	if (!is_log_expected && dipc_log_count() != log_before) {
 		print_error("a warning was logged\n");
@@ -503,12 +543,11 @@ static void peer_forget(pid_t pid)
 }
 
 /* A clean exec: the child must not see a verbs context of ours. */
-pid_t ct_spawn(struct ct_node *node, const char *role, unsigned arg,
-	       struct ct_link **link_out)
+static pid_t process_spawn(const char *role, unsigned arg, const char *address)
 {
 	char number[16], self[] = "contract_transport";
 	char *argv[10];
-	unsigned i, n = 0;
+	unsigned n = 0;
 	pid_t pid;
 
 	snprintf(number, sizeof(number), "%u", arg);
@@ -519,12 +558,24 @@ pid_t ct_spawn(struct ct_node *node, const char *role, unsigned arg,
 	argv[n++] = (char *)(uintptr_t) "--peer";
 	argv[n++] = (char *)(uintptr_t)role;
 	argv[n++] = number;
-	argv[n++] = (char *)(uintptr_t)dipc_transport_address(node->t);
+	argv[n++] = (char *)(uintptr_t)address;
 	argv[n] = NULL;
-	node->newest = NULL;
 	assert_int_equal(
 		posix_spawn(&pid, "/proc/self/exe", NULL, NULL, argv, environ),
 		0);
+	return pid;
+}
+
+pid_t ct_spawn(struct ct_node *node, const char *role, unsigned arg,
+	       struct ct_link **link_out)
+{
+	const char *address = dipc_transport_address(node->t);
+	unsigned i;
+	pid_t pid;
+
+	node->newest = NULL;
+	pid = ct_backend.is_sim ? ct_sim_spawn(role, arg, address)
+				: process_spawn(role, arg, address);
 	for (i = 0; i < PEERS_MAX && peers[i]; i++)
 		;
 	assert_true(i < PEERS_MAX);
@@ -534,19 +585,36 @@ pid_t ct_spawn(struct ct_node *node, const char *role, unsigned arg,
 	return pid;
 }
 
+void ct_signal(pid_t pid, int sig)
+{
+	if (ct_backend.is_sim)
+		ct_sim_signal(pid, sig);
+	else
+		kill(pid, sig);
+}
+
+static bool process_has_ended(pid_t pid)
+{
+	int status = -1;
+
+	if (waitpid(pid, &status, WNOHANG) != pid)
+		return false;
+	assert_true(WIFEXITED(status));
+	assert_int_equal(WEXITSTATUS(status), 0);
+	return true;
+}
+
 void ct_kill(pid_t pid)
 {
 	peer_forget(pid);
-	kill(pid, SIGKILL);
-	waitpid(pid, NULL, 0);
+	ct_signal(pid, SIGKILL);
+	if (!ct_backend.is_sim)
+		waitpid(pid, NULL, 0);
 }
 
 void ct_join(pid_t pid)
 {
-	int status = -1;
-
-	CT_WAIT(waitpid(pid, &status, WNOHANG) == pid);
+	CT_WAIT(ct_backend.is_sim ? ct_sim_has_ended(pid)
+				  : process_has_ended(pid));
 	peer_forget(pid);
-	assert_true(WIFEXITED(status));
-	assert_int_equal(WEXITSTATUS(status), 0);
 }

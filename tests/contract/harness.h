@@ -27,6 +27,7 @@
 struct ct_backend {
 	const char *kind;
 	const char *address; /* verbs: of the device */
+	bool is_sim;         /* one process, virtual time: sim_peer.h */
 	char dir[64];        /* for sockets and files; removed at exit */
 };
 
@@ -97,6 +98,10 @@ unsigned ct_poll(void);
 void ct_poll_for(unsigned ms);
 /* Arm every node and sleep until there is something, at most MS. */
 void ct_sleep(unsigned ms);
+/* poll(2) of NODE's fd alone. */
+int ct_fd_wait(struct ct_node *node, unsigned ms);
+/* A peer does not poll for US microseconds. */
+void ct_pause(unsigned us);
 
 #define CT_WAIT(cond)                                                          \
 	do {                                                                   \
@@ -168,6 +173,8 @@ void ct_expect_log(void);
 /* Run this program in ROLE, connecting to NODE; waits for its link. */
 pid_t ct_spawn(struct ct_node *node, const char *role, unsigned arg,
 	       struct ct_link **link_out);
+/* SIGKILL, SIGSTOP or SIGCONT. */
+void ct_signal(pid_t pid, int sig);
 void ct_kill(pid_t pid);
 /* Wait for its end by itself; fails unless it exits with 0. */
 void ct_join(pid_t pid);

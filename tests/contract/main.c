@@ -2,8 +2,9 @@
 /*
  * The contract of transport/transport.h, held to each back end:
  *	contract_transport shm
+ *	contract_transport sim
  *	contract_transport verbs ADDRESS
- * or DIPC_TEST_TRANSPORT="shm" / "verbs ADDRESS". DIPC_TEST_FILTER is a
+ * or DIPC_TEST_TRANSPORT="shm" / "sim" / "verbs ADDRESS". DIPC_TEST_FILTER is a
  * pattern of test names (? and *).
  */
 #include "harness.h"
@@ -93,6 +94,7 @@ int main(int argc, char **argv)
 		if (i < argc && strcmp(argv[i], "--peer") != 0)
 			ct_backend.address = argv[i++];
 	}
+	ct_backend.is_sim = !strcmp(ct_backend.kind, "sim");
 	if (dir_make()) {
 		perror("temporary folder");
 		return 1;

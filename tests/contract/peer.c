@@ -8,7 +8,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
-#include <unistd.h>
 
 #define DEPTH 16
 
@@ -101,7 +100,7 @@ static void sink_run(struct ct_link *link, unsigned arg)
 	while (!sink_is_over && !link->nr_closed) {
 		dipc_transport_poll(link->owner->t, 256);
 		if (arg)
-			usleep(arg);
+			ct_pause(arg);
 	}
 	wr = ct_imm(sink_count);
 	if (!link->nr_closed)
@@ -146,7 +145,7 @@ static void deaf_run(struct ct_link *link, unsigned arg)
 	(void)link;
 	(void)arg;
 	for (;;)
-		pause();
+		ct_pause(1000000);
 }
 
 /* Writes ARG bytes at 64 KiB, every word either all ones or all twos. */
@@ -192,7 +191,10 @@ int ct_peer_main(const char *name, unsigned arg, const char *address)
 		fprintf(stderr, "no role %s\n", name);
 		return 2;
 	}
-	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	if (!ct_backend.is_sim)
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+	echo_pending = sink_count = 0;
+	sink_is_over = false;
 	node = ct_node_create();
 	node->on_imm = role->on_imm;
 	link = ct_connect(node, address, dipc_transport_address(node->t));

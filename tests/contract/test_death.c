@@ -104,7 +104,7 @@ static void kill__in_the_middle_of_a_stream(void **state)
 	for (round = 0; round < rounds; round++) {
 		pid = ct_spawn(s->a, "stream", 65536, &link);
 		CT_WAIT(link->nr_imm >= 10 + round);
-		kill(pid, SIGKILL);
+		ct_signal(pid, SIGKILL);
 		/* as a protocol notices: something posted now fails */
 		wr = ct_imm(round);
 		while (!link->nr_closed && !ct_do(link, &wr, 1))
@@ -134,12 +134,12 @@ static void stop__close_fences(void **state)
 	for (round = 0; round < 2; round++) {
 		pid = ct_spawn(s->a, "stream", sizeof(before), &link);
 		CT_WAIT(link->nr_imm >= 20);
-		kill(pid, SIGSTOP);
+		ct_signal(pid, SIGSTOP);
 		dipc_conn_close(link->conn);
 		CT_WAIT_ASLEEP(link->nr_closed);
 		assert_int_equal(link->reason, 0);
 		memcpy(before, s->a->mem->base, sizeof(before));
-		kill(pid, SIGCONT);
+		ct_signal(pid, SIGCONT);
 		ct_poll_for(50);
 		assert_memory_equal(before, s->a->mem->base, sizeof(before));
 		ct_kill(pid);

@@ -3,7 +3,6 @@
 #include "harness.h"
 
 #include <errno.h>
-#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -184,17 +183,10 @@ static void sleep__ping_pong(void **state)
 	ct_join(pid);
 }
 
-static int fd_wait(struct ct_node *node, int ms)
-{
-	struct pollfd fd = {.fd = dipc_transport_fd(node->t), .events = POLLIN};
-
-	return poll(&fd, 1, ms);
-}
-
 static void settle(struct ct_node *node)
 {
 	CT_WAIT(!dipc_transport_poll(node->t, 64) &&
-		!dipc_transport_arm(node->t) && !fd_wait(node, 0));
+		!dipc_transport_arm(node->t) && !ct_fd_wait(node, 0));
 }
 
 static void sleep__idle_makes_no_wakeups(void **state)
@@ -204,8 +196,8 @@ static void sleep__idle_makes_no_wakeups(void **state)
 	ct_poll_for(50);
 	settle(s->a);
 	settle(s->b);
-	assert_int_equal(fd_wait(s->a, 300), 0);
-	assert_int_equal(fd_wait(s->b, 0), 0);
+	assert_int_equal(ct_fd_wait(s->a, 300), 0);
+	assert_int_equal(ct_fd_wait(s->b, 0), 0);
 }
 
 /* Work that came before arm() is never slept over. */
@@ -227,7 +219,7 @@ static void sleep__work_before_arm(void **state)
 		while (!op.nr_done && ct_now_ms() < deadline)
 			dipc_transport_poll(s->a->t, 64);
 		assert_true(dipc_transport_arm(s->b->t) > 0 ||
-			    fd_wait(s->b, 1000 * (int)ct_slow()) == 1);
+			    ct_fd_wait(s->b, 1000 * ct_slow()) == 1);
 		CT_WAIT(s->ba->nr_imm == n);
 	}
 }
@@ -241,7 +233,7 @@ static void sleep__close_wakes(void **state)
 	uint64_t deadline = ct_deadline();
 	while (!s->ab->nr_closed && ct_now_ms() < deadline)
 		dipc_transport_poll(s->a->t, 64);
-	assert_int_equal(fd_wait(s->b, 5000 * (int)ct_slow()), 1);
+	assert_int_equal(ct_fd_wait(s->b, 5000 * ct_slow()), 1);
 	CT_WAIT_ASLEEP(s->ba->nr_closed);
 	assert_int_equal(s->ba->reason, -ENOLINK);
 }
