@@ -180,7 +180,8 @@ struct dipc_tx {
 	   begin */
 	struct dipc_tx_counters *counters;
 	struct dipc_buf *buf; /* owned until end */
-	size_t used;
+	size_t used;          /* bytes of the buffer */
+	size_t used_by_words; /* of these, at its end */
 	unsigned nr;
 	int status;
 	bool is_posted;  /* nobody waits: freed when done */

@@ -126,6 +126,7 @@ int dipc_tx_begin(struct dipc_tx *tx, struct dipc_link *link, size_t bytes)
 void dipc_tx_again(struct dipc_tx *tx)
 {
 	tx->used = 0;
+	tx->used_by_words = 0;
 	tx->nr = 0;
 	tx->must_fence = false;
 }
@@ -144,14 +145,32 @@ struct dipc_remote dipc_tx_at(const struct dipc_link *link, uint64_t off)
 				    .rkey = link->base.rkey};
 }
 
+/*
+ * Words at the buffer's end, the rest from its start: so a page lies as it
+ * does at home and in a process. The processor copies it several times as fast
+ * as to 8 bytes beside that.
+ */
+static uint8_t *tx_place(struct dipc_tx *tx, size_t len)
+{
+	size_t room = (size_t)1 << (tx->buf->class + BUF_MIN_SHIFT);
+	size_t at = tx->used - tx->used_by_words;
+
+	assert(len <= room && tx->used <= room - len);
+	len = (len + 7) & ~(size_t)7;
+	tx->used += len;
+	if (len == 8) {
+		tx->used_by_words += len;
+		at = room - tx->used_by_words;
+	}
+	return tx->buf->data + at;
+}
+
 static struct dipc_wr *tx_add(struct dipc_tx *tx, enum dipc_wr_op op,
 			      struct dipc_remote remote, size_t len)
 {
-	size_t room = (size_t)1 << (tx->buf->class + BUF_MIN_SHIFT);
 	struct dipc_wr *wr = &tx->wr[tx->nr];
 
 	assert(tx->nr < DIPC_TX_MAX);
-	assert(len <= room && tx->used <= room - len);
 	tx->nr++;
 	memset(wr, 0, sizeof(*wr));
 	wr->op = op;
@@ -160,8 +179,7 @@ static struct dipc_wr *tx_add(struct dipc_tx *tx, enum dipc_wr_op op,
 	wr->len = (uint32_t)len;
 	wr->remote = remote;
 	wr->region = tx->buf->region;
-	wr->local = tx->buf->data + tx->used;
-	tx->used += (len + 7) & ~(size_t)7;
+	wr->local = tx_place(tx, len);
 	return wr;
 }
 
