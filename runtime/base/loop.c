@@ -13,6 +13,11 @@
 #define LOOP_NO_SPIN_MIN_NS DIPC_MSEC
 #define LOOP_NO_SPIN_MAX_NS (32 * DIPC_MSEC)
 #define LOOP_CALM_NS        (20 * DIPC_MSEC)
+/*
+ * While it polls the loop looks at its descriptors this often: a look is a
+ * system call, and what is in a hurry has a poller.
+ */
+#define LOOP_FDS_NS (4 * DIPC_USEC)
 
 struct dipc_loop {
 	struct dipc_sched *sched; /* owned */
@@ -22,6 +27,7 @@ struct dipc_loop {
 	uint64_t no_spin_until; /* somebody else needs this processor */
 	uint64_t no_spin_ns;    /* how long we last gave it up for */
 	uint64_t next_look;     /* when to look for that again */
+	uint64_t next_fds;      /* when to look at descriptors again */
 	long nr_preempted;
 	int epfd;
 	bool must_stop;
@@ -246,11 +252,15 @@ int dipc_loop_once(struct dipc_loop *loop, uint64_t timeout_ns)
 			wait = 0;
 		}
 	}
+	if (wait == 0 && timeout_ns && now < loop->next_fds && !loop->must_stop)
+		return 0;
 	n = loop_epoll(loop, wait);
 	if (wait)
 		loop_disarm(loop);
+	now = dipc_sched_now(loop->sched);
+	loop->next_fds = now + LOOP_FDS_NS;
 	if (n > 0)
-		loop->busy_until = dipc_sched_now(loop->sched) + loop->spin_ns;
+		loop->busy_until = now + loop->spin_ns;
 	return n < 0 ? n : 0;
 }
 

@@ -88,6 +88,7 @@ static void space_free(struct dipc_space *space)
 	if (spaces->events->gone)
 		spaces->events->gone(spaces->arg, space);
 	dipc_space_forget_end(space);
+	dipc_space_forget_hot(space);
 	dipc_loop_unwatch(spaces->loop, &space->watch);
 	if (spaces->events->unkeep)
 		spaces->events->unkeep(spaces->arg, DIPC_KEEP_FAULTS,
@@ -280,6 +281,7 @@ static void on_fault(struct dipc_space *space, uint64_t addr, uint64_t flags,
 void dipc_space_event(struct dipc_space *space, const struct uffd_msg *msg)
 {
 	if (msg->event == UFFD_EVENT_PAGEFAULT) {
+		dipc_space_set_hot(space);
 		on_fault(space, msg->arg.pagefault.address,
 			 msg->arg.pagefault.flags,
 			 msg->arg.pagefault.feat.ptid);
@@ -319,10 +321,11 @@ static void space_complain(struct dipc_space *space)
 	space->has_complained = true;
 }
 
-static void space_read(struct dipc_space *space)
+/* How many events there were. */
+static unsigned space_read(struct dipc_space *space)
 {
 	struct uffd_msg msg[EVENT_BATCH];
-	unsigned round, i, nr;
+	unsigned round, i, nr, sum = 0;
 	ssize_t n;
 
 	for (round = 0; round < EVENT_ROUNDS && !space->is_dead; round++) {
@@ -330,14 +333,16 @@ static void space_read(struct dipc_space *space)
 		if (n <= 0) {
 			if (n < 0 && errno != EAGAIN && errno != EINTR)
 				space_complain(space);
-			return;
+			break;
 		}
 		nr = (unsigned)((size_t)n / sizeof(msg[0]));
+		sum += nr;
 		for (i = 0; i < nr; i++)
 			dipc_space_event(space, &msg[i]);
 		if (nr < EVENT_BATCH)
-			return;
+			break;
 	}
+	return sum;
 }
 
 static bool space_has_segment(struct dipc_space *space, int32_t id)
@@ -386,14 +391,11 @@ static void space_settle_before(struct dipc_space *space)
 	}
 }
 
-static void space_readable(struct dipc_watch *watch, uint32_t events)
+unsigned dipc_space_serve(struct dipc_space *space)
 {
-	struct dipc_space *space =
-		dipc_container_of(watch, struct dipc_space, watch);
 	struct dipc_spaces *spaces = space->spaces;
+	unsigned nr = space_read(space);
 
-	(void)events;
-	space_read(space);
 	/*
 	 * Nobody walks the lists here, so what went can go at once: whoever
 	 * unmapped runs on by now, and may ask for nattch next.
@@ -402,6 +404,13 @@ static void space_readable(struct dipc_watch *watch, uint32_t events)
 		space_settle_before(space);
 		spaces_reap(&spaces->reap);
 	}
+	return nr;
+}
+
+static void space_readable(struct dipc_watch *watch, uint32_t events)
+{
+	(void)events;
+	dipc_space_serve(dipc_container_of(watch, struct dipc_space, watch));
 }
 
 /* ---- spaces ------------------------------------------------------------- */
@@ -581,6 +590,7 @@ int dipc_spaces_create(struct dipc_loop *loop,
 	spaces->arg = arg;
 	dipc_list_init(&spaces->spaces);
 	dipc_timer_init(&spaces->reap, spaces_reap);
+	dipc_spaces_hot_init(spaces);
 	*spaces_out = spaces;
 	return 0;
 }
@@ -607,6 +617,7 @@ void dipc_spaces_destroy(struct dipc_spaces *spaces)
 	if (!spaces)
 		return;
 	dipc_spaces_stop(spaces);
+	dipc_spaces_hot_fini(spaces);
 	dipc_timer_cancel(&spaces->reap);
 	dipc_spaces_put(spaces);
 }

@@ -17,6 +17,14 @@
 
 #define BLOCK_PAGES 512u /* 2 MiB: one page of page table entries */
 
+/* A space whose userfaultfd is read in every round of the loop. */
+struct hot {
+	struct dipc_space *space; /* borrowed; NULL: free */
+	unsigned nr_empty;        /* reads since the last event */
+};
+
+#define HOT_MAX 4u
+
 struct dipc_spaces {
 	struct dipc_loop *loop; /* borrowed */
 	const struct dipc_spaces_events *events;
@@ -24,6 +32,8 @@ struct dipc_spaces {
 	struct dipc_list spaces;
 	bool must_reap; /* `reap` is armed */
 	struct dipc_timer reap;
+	struct dipc_poller hot_poller;
+	struct hot hot[HOT_MAX];
 	struct dipc_spaces_counters counters;
 	uint32_t last_id;
 	unsigned nr_refs; /* the creator, and every pager */
@@ -92,6 +102,17 @@ int dipc_space_new(struct dipc_spaces *spaces, int uffd, uint32_t pid,
    pieces and copies are mappings too. */
 void dipc_map_count(struct dipc_space *space, const struct attach *attach,
 		    int delta);
+
+/* Read what waits and see to it: how many events. Not inside a walk over the
+   lists; SPACE may be gone after it. */
+unsigned dipc_space_serve(struct dipc_space *space);
+
+/* space_hot.c */
+void dipc_spaces_hot_init(struct dipc_spaces *spaces);
+void dipc_spaces_hot_fini(struct dipc_spaces *spaces);
+/* It faulted: expect more of that. */
+void dipc_space_set_hot(struct dipc_space *space);
+void dipc_space_forget_hot(struct dipc_space *space);
 
 /* space_fork.c */
 /* UFFD is that of a child that PARENT forked just now. */
