@@ -113,6 +113,7 @@ everything() {
 	quick
 	part "exact over nodes" 120 sh tests/cluster/exact.sh
 	part "signals" 300 sh tests/cluster/signals.sh
+	part "what pages cost" 120 sh tests/cluster/pages.sh
 	part "a cluster's life" 120 sh tests/cluster/life.sh
 	part "futexes in segments" 120 sh tests/cluster/futex.sh
 	part "locks in segments" 300 sh tests/cluster/sync.sh

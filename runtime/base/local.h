@@ -29,6 +29,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "runtime/base/page_counters.h"
+
 #define DIPC_LOCAL_MAGIC   0x64697063u /* "dipc" */
 #define DIPC_LOCAL_VERSION 2u
 
@@ -124,6 +126,15 @@ enum dipc_local_call {
 
 	/* answered when every detach so far is counted for all nodes */
 	DIPC_CALL_SHM_SETTLE = 50,
+
+	/*
+	 * admin: pages: what this node counts of the segments that it has open.
+	 * Payload answer: struct dipc_page_stat[]; ctl.num is where to go on
+	 * from, 0 at first; the answer's value: where next, or 0 at the end. The
+	 * first of all, with id 0, is the node's sum. One that is opened or
+	 * released meanwhile may be missing.
+	 */
+	DIPC_CALL_PAGES = 65,
 };
 
 /* As DIPC_PID_* of dipc.h. */
@@ -347,6 +358,18 @@ struct dipc_info {
 };
 
 static_assert(sizeof(struct dipc_info) == 96, "local layout");
+
+/* What one node counts of one segment, or (id 0) of all since its start. */
+struct dipc_page_stat {
+	int32_t id;
+	uint32_t home;
+	uint64_t size;     /* bytes */
+	uint64_t resident; /* bytes that are on this node */
+	struct dipc_page_counters counters;
+	/* most first; of a segment */
+	struct dipc_page_rank missed[DIPC_PAGES_RANKED];
+	struct dipc_page_rank taken[DIPC_PAGES_RANKED];
+};
 
 struct dipc_status {
 	uint32_t node;

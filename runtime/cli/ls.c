@@ -11,6 +11,7 @@
 #include <time.h>
 
 #include "runtime/cli/dir.h"
+#include "runtime/cli/pages.h"
 #include "runtime/cli/session.h"
 
 #define SHM_DEST_BIT 01000u /* in stat.mode: shmctl(2) */
@@ -18,7 +19,9 @@
 enum { KIND_SHM = 1, KIND_SEM, KIND_MSG }; /* enum dipc_kind */
 
 struct listing {
-	struct dipc_status nodes[DIPC_CLI_NODES]; /* those that answer */
+	struct dipc_status nodes[DIPC_CLI_NODES];     /* those that answer */
+	struct dipc_page_stat *pages[DIPC_CLI_NODES]; /* owned; of nodes[] */
+	unsigned nr_pages[DIPC_CLI_NODES];
 	unsigned nr_nodes;
 	unsigned silent[DIPC_CLI_NODES];
 	unsigned nr_silent;
@@ -29,20 +32,27 @@ struct listing {
 
 /* ---- asking ------------------------------------------------------------- */
 
-/* One node's status, and the objects, if no node before has told them. */
+/*
+ * One node's status, what it counts of its segments, and the objects, if no
+ * node before has told them.
+ */
 static int ask(const struct dipc_target *target, struct listing *list,
 	       bool *has_rows)
 {
+	unsigned i = list->nr_nodes;
 	struct dipc_session *session;
 	int ret;
 
 	ret = dipc_session_open(target->socket, &session);
 	if (ret)
 		return ret;
-	ret = dipc_session_status(session, &list->nodes[list->nr_nodes]);
+	ret = dipc_session_status(session, &list->nodes[i]);
+	if (!ret)
+		ret = dipc_session_pages(session, &list->pages[i],
+					 &list->nr_pages[i]);
 	if (!ret) {
-		if (list->nodes[list->nr_nodes].epoch > list->epoch)
-			list->epoch = list->nodes[list->nr_nodes].epoch;
+		if (list->nodes[i].epoch > list->epoch)
+			list->epoch = list->nodes[i].epoch;
 		list->nr_nodes++;
 		if (!*has_rows)
 			*has_rows = !dipc_session_ls(session, &list->rows,
@@ -61,6 +71,28 @@ static int row_compare(const void *a, const void *b)
 	if (x->stat.key != y->stat.key)
 		return (uint32_t)x->stat.key < (uint32_t)y->stat.key ? -1 : 1;
 	return x->stat.id < y->stat.id ? -1 : x->stat.id > y->stat.id;
+}
+
+/* What the I-th node counts of segment ID, or NULL: it has it not open. */
+static const struct dipc_page_stat *listing_pages(const struct listing *list,
+						  unsigned i, int32_t id)
+{
+	unsigned n;
+
+	/* the first is the node's sum */
+	for (n = 1; n < list->nr_pages[i]; n++)
+		if (list->pages[i][n].id == id)
+			return &list->pages[i][n];
+	return NULL;
+}
+
+static void listing_free(struct listing *list)
+{
+	unsigned i;
+
+	for (i = 0; i < list->nr_nodes; i++)
+		free(list->pages[i]);
+	free(list->rows);
 }
 
 static int listing_get(const char *dir_option, struct listing *list)
@@ -195,6 +227,20 @@ static void print_details(const struct dipc_ls_row *row)
 	putchar('\n');
 }
 
+static void print_pages(const struct listing *list,
+			const struct dipc_ls_row *row)
+{
+	unsigned i;
+
+	for (i = 0; i < list->nr_nodes; i++) {
+		const struct dipc_page_stat *st =
+			listing_pages(list, i, row->stat.id);
+
+		if (st)
+			dipc_page_stat_print(list->nodes[i].node, st);
+	}
+}
+
 static void print_table(const struct listing *list, bool is_verbose)
 {
 	char owner[32], home[32], use[96];
@@ -215,8 +261,11 @@ static void print_table(const struct listing *list, bool is_verbose)
 		       dipc_cli_kind(row->kind), (uint32_t)row->stat.key,
 		       row->stat.id, user_name(row->stat.uid, owner),
 		       row->stat.mode & 0777, home_name(row, home), use);
-		if (is_verbose)
-			print_details(row);
+		if (!is_verbose)
+			continue;
+		print_details(row);
+		if (row->kind == KIND_SHM)
+			print_pages(list, row);
 	}
 }
 
@@ -261,7 +310,24 @@ static void put_varying(json_t *o, const struct dipc_ls_row *row)
 				    json_boolean(s->mode & SHM_DEST_BIT));
 }
 
-static json_t *row_json(const struct dipc_ls_row *row)
+static json_t *pages_json(const struct listing *list, int32_t id)
+{
+	json_t *nodes = json_array();
+	unsigned i;
+
+	for (i = 0; i < list->nr_nodes; i++) {
+		const struct dipc_page_stat *st = listing_pages(list, i, id);
+
+		if (st)
+			json_array_append_new(
+				nodes,
+				dipc_page_stat_json(list->nodes[i].node, st));
+	}
+	return nodes;
+}
+
+static json_t *row_json(const struct listing *list,
+			const struct dipc_ls_row *row)
 {
 	const struct dipc_stat *s = &row->stat;
 	char owner[32], mode[8];
@@ -280,6 +346,8 @@ static json_t *row_json(const struct dipc_ls_row *row)
 	put(o, "home", row->home);
 	put(o, "ctime", (uint64_t)s->ctime);
 	put_varying(o, row);
+	if (row->kind == KIND_SHM)
+		json_object_set_new(o, "pages", pages_json(list, s->id));
 	return o;
 }
 
@@ -292,7 +360,7 @@ static int print_json(const struct listing *list)
 	for (i = 0; i < list->nr_nodes; i++)
 		json_array_append_new(nodes, json_integer(list->nodes[i].node));
 	for (i = 0; i < list->nr_rows; i++)
-		json_array_append_new(objects, row_json(&list->rows[i]));
+		json_array_append_new(objects, row_json(list, &list->rows[i]));
 	root = json_pack("{s:o, s:I, s:I, s:s, s:s, s:o}", "nodes", nodes,
 			 "nodes_in_cluster",
 			 (json_int_t)list->nodes[0].nr_nodes, "epoch",
@@ -338,12 +406,10 @@ int dipc_cmd_ls(int argc, char **argv)
 	if (optind < argc)
 		return dipc_cli_usage("unexpected argument %s", argv[optind]);
 	ret = listing_get(dir_option, &list);
-	if (ret)
-		return ret;
-	if (is_json)
+	if (ret == 0 && is_json)
 		ret = print_json(&list);
-	else
+	else if (ret == 0)
 		print_table(&list, is_verbose);
-	free(list.rows);
+	listing_free(&list);
 	return ret;
 }

@@ -23,7 +23,6 @@
 
 #define ANSWER_SECONDS 5
 #define HELLO_FDS      4
-#define LS_ROWS        (DIPC_SLOT_PAYLOAD / sizeof(struct dipc_ls_row))
 
 struct dipc_session {
 	int sock;                              /* owned */
@@ -257,39 +256,68 @@ int dipc_session_status(struct dipc_session *session,
 	return 0;
 }
 
-int dipc_session_ls(struct dipc_session *session, struct dipc_ls_row **rows_out,
-		    unsigned *nr_out)
+/*
+ * A call that answers with records of SIZE bytes, as many as there is room
+ * for, and says where to go on from. *RECORDS_OUT is the caller's to free.
+ */
+static int session_list(struct dipc_session *session, enum dipc_local_call call,
+			size_t size, void **records_out, unsigned *nr_out)
 {
+	const size_t room = DIPC_SLOT_PAYLOAD / size;
 	union dipc_call_args args = {0};
-	struct dipc_ls_row *rows = NULL, *more;
+	char *records = NULL, *more;
 	size_t nr = 0, len;
 	int64_t next;
 
 	do {
-		more = realloc(rows, (nr + LS_ROWS) * sizeof(*rows));
+		more = realloc(records, (nr + room) * size);
 		if (!more) {
 			next = -ENOMEM;
 			break;
 		}
-		rows = more;
-		len = LS_ROWS * sizeof(*rows);
-		next = session_call(session, DIPC_CALL_LS, &args, rows + nr,
+		records = more;
+		len = room * size;
+		next = session_call(session, call, &args, records + nr * size,
 				    &len);
 		if (next < 0)
 			break;
-		nr += len / sizeof(*rows);
+		nr += len / size;
 		/* it must go on, or a mad dipcd would hold us here */
-		if (next && next <= args.ctl.num)
+		if (next > INT32_MAX || (next && next <= args.ctl.num))
 			next = -EPROTO;
 		args.ctl.num = (int32_t)next;
 	} while (next > 0);
 	if (next < 0) {
-		free(rows);
+		free(records);
 		return (int)next;
 	}
-	*rows_out = rows;
+	*records_out = records;
 	*nr_out = (unsigned)nr;
 	return 0;
+}
+
+int dipc_session_ls(struct dipc_session *session, struct dipc_ls_row **rows_out,
+		    unsigned *nr_out)
+{
+	void *rows;
+	int ret = session_list(session, DIPC_CALL_LS, sizeof(**rows_out), &rows,
+			       nr_out);
+
+	if (ret == 0)
+		*rows_out = rows;
+	return ret;
+}
+
+int dipc_session_pages(struct dipc_session *session,
+		       struct dipc_page_stat **stats_out, unsigned *nr_out)
+{
+	void *stats;
+	int ret = session_list(session, DIPC_CALL_PAGES, sizeof(**stats_out),
+			       &stats, nr_out);
+
+	if (ret == 0)
+		*stats_out = stats;
+	return ret;
 }
 
 int dipc_session_rm(struct dipc_session *session, const struct dipc_ls_row *row)

@@ -27,6 +27,12 @@ int dipc_session_status(struct dipc_session *session,
 /* Every object of the cluster; ROWS are the caller's to free. */
 int dipc_session_ls(struct dipc_session *session, struct dipc_ls_row **rows_out,
 		    unsigned *nr_out);
+/*
+ * What the node counts of its segments; the first is its sum over all. STATS
+ * are the caller's to free.
+ */
+int dipc_session_pages(struct dipc_session *session,
+		       struct dipc_page_stat **stats_out, unsigned *nr_out);
 /* IPC_RMID. -EPERM, -EIDRM, -EINVAL as shmctl(2). */
 int dipc_session_rm(struct dipc_session *session,
 		    const struct dipc_ls_row *row);

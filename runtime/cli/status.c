@@ -3,9 +3,11 @@
 #include <getopt.h>
 #include <jansson.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "runtime/cli/dir.h"
+#include "runtime/cli/pages.h"
 #include "runtime/cli/session.h"
 
 static const struct {
@@ -53,9 +55,10 @@ static void print_text(const struct dipc_status *st)
 	putchar('\n');
 }
 
-static void add_json(const struct dipc_status *st, json_t *nodes)
+static void add_json(const struct dipc_status *st,
+		     const struct dipc_page_stat *sum, json_t *nodes)
 {
-	json_t *node;
+	json_t *node, *pages = json_object();
 	unsigned i;
 
 	node = json_pack("{s:I, s:I, s:I, s:s, s:s, s:s}", "node",
@@ -66,27 +69,35 @@ static void add_json(const struct dipc_status *st, json_t *nodes)
 	for (i = 0; node && i < NR_COUNTERS; i++)
 		json_object_set_new(node, counters[i].name,
 				    json_integer((json_int_t)counter(st, i)));
+	if (sum)
+		dipc_page_counters_json(pages, &sum->counters);
+	json_object_set_new(node, "pages", pages);
 	json_array_append_new(nodes, node);
 }
 
 /* 0, or -errno of a node that does not answer. */
 static int ask(const struct dipc_target *target, json_t *nodes)
 {
+	struct dipc_page_stat *stats = NULL;
 	struct dipc_session *session;
 	struct dipc_status st;
+	unsigned nr = 0;
 	int ret;
 
 	ret = dipc_session_open(target->socket, &session);
 	if (ret)
 		return ret;
 	ret = dipc_session_status(session, &st);
+	if (ret == 0 && nodes)
+		ret = dipc_session_pages(session, &stats, &nr);
 	dipc_session_close(session);
 	if (ret)
 		return ret;
 	if (nodes)
-		add_json(&st, nodes);
+		add_json(&st, nr ? &stats[0] : NULL, nodes);
 	else
 		print_text(&st);
+	free(stats);
 	return 0;
 }
 

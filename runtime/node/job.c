@@ -35,6 +35,7 @@ static int64_t job_dispatch(struct dipc_job *job)
 		return dipc_job_msg(job);
 	case DIPC_CALL_LS:
 	case DIPC_CALL_STATUS:
+	case DIPC_CALL_PAGES:
 		return dipc_job_admin(job);
 	case DIPC_CALL_INFO:
 	case DIPC_CALL_STAT_INDEX:

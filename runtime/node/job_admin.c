@@ -93,7 +93,58 @@ static int64_t admin_status(struct dipc_job *job)
 	return 0;
 }
 
+static void stat_sum(struct dipc_job *job, struct dipc_page_stat *st)
+{
+	*st = (struct dipc_page_stat){
+		.counters = dipc_pages_counters(
+			dipc_segments_pages(job->node->segments)),
+	};
+}
+
+static void stat_segment(struct dipc_job *job, const struct dipc_segment *seg,
+			 struct dipc_page_stat *st)
+{
+	*st = (struct dipc_page_stat){
+		.id = dipc_segment_id(seg),
+		.home = dipc_segment_home(seg),
+		.size = dipc_segment_size(seg),
+		.resident = dipc_segments_rss(job->node, dipc_segment_id(seg)),
+		.counters = dipc_segment_counters(seg),
+	};
+	memcpy(st->missed, dipc_segment_most_missed(seg), sizeof(st->missed));
+	memcpy(st->taken, dipc_segment_most_taken(seg), sizeof(st->taken));
+}
+
+/* As many as the payload has room for. */
+static int64_t admin_pages(struct dipc_job *job)
+{
+	struct dipc_pages *pages = dipc_segments_pages(job->node->segments);
+	uint32_t at = (uint32_t)job->args.ctl.num;
+	struct dipc_segment *seg;
+	struct dipc_page_stat st;
+
+	if (job->args.ctl.num < 0)
+		return -EINVAL;
+	job->payload_len = 0;
+	if (at == 0) {
+		stat_sum(job, &st);
+		memcpy(job->payload, &st, sizeof(st));
+		job->payload_len = sizeof(st);
+	}
+	while (job->payload_len + sizeof(st) <= DIPC_SLOT_PAYLOAD) {
+		seg = dipc_segment_each(pages, &at);
+		if (!seg)
+			return 0;
+		stat_segment(job, seg, &st);
+		memcpy(job->payload + job->payload_len, &st, sizeof(st));
+		job->payload_len += (uint32_t)sizeof(st);
+	}
+	return at;
+}
+
 int64_t dipc_job_admin(struct dipc_job *job)
 {
+	if (job->call == DIPC_CALL_PAGES)
+		return admin_pages(job);
 	return job->call == DIPC_CALL_LS ? admin_ls(job) : admin_status(job);
 }

@@ -103,6 +103,12 @@ unsigned dipc_segment_home(const struct dipc_segment *seg); /* node */
 uint64_t dipc_segment_nr_pages(const struct dipc_segment *seg);
 struct dipc_pager *dipc_segment_pager(const struct dipc_segment *seg);
 bool dipc_segment_is_dead(const struct dipc_segment *seg);
+/*
+ * The segments that are open here, one by one: *AT is 0 at first, and moves on.
+ * Others may come and go between calls. Borrowed, and only until anything
+ * parks; NULL: no more.
+ */
+struct dipc_segment *dipc_segment_each(struct dipc_pages *pages, uint32_t *at);
 /* Since it was opened. */
 struct dipc_page_counters dipc_segment_counters(const struct dipc_segment *seg);
 /*

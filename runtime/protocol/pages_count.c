@@ -99,6 +99,31 @@ dipc_segment_most_taken(const struct dipc_segment *seg)
 	return seg->most_taken;
 }
 
+/* *AT: the table's row, and the place in it. */
+#define AT_SHIFT 20u
+
+struct dipc_segment *dipc_segment_each(struct dipc_pages *pages, uint32_t *at)
+{
+	uint32_t row = *at >> AT_SHIFT;
+	uint32_t place = *at & ((1u << AT_SHIFT) - 1);
+	struct dipc_list *pos;
+
+	for (; row < TABLE_SIZE; row++, place = 0) {
+		uint32_t i = 0;
+
+		dipc_list_for_each (pos, &pages->table[row]) {
+			struct dipc_segment *seg = dipc_container_of(
+				pos, struct dipc_segment, node);
+
+			if (i++ < place || seg->is_opening)
+				continue;
+			*at = row << AT_SHIFT | i;
+			return seg;
+		}
+	}
+	return NULL;
+}
+
 struct dipc_page_counters dipc_pages_counters(const struct dipc_pages *pages)
 {
 	struct dipc_page_counters counters = pages->over;

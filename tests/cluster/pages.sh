@@ -1,0 +1,162 @@
+#!/bin/sh
+# SPDX-License-Identifier: BSD-2-Clause
+# What pages cost and where they go, as the nodes' counters say. See
+# tests/support/cluster.sh for the variables.
+set -u
+# shellcheck source=tests/support/cluster.sh
+. "$(dirname "$0")/../support/cluster.sh"
+WORK=$(mktemp -d)
+trap 'players_stop; cluster_down; rm -rf "$WORK"' EXIT
+trap 'exit 1' INT TERM
+KEY=0x2001
+SIZE=8388608
+
+# ---- players: a process on each of nodes 1 to 3, which does as it is told ----
+
+# player NODE [ARG...]: asked through descriptor NODE + 3, answers in a file.
+player() {
+	p=$1
+	shift
+	rm -f "$WORK/in.$p" "$WORK/out.$p"
+	mkfifo "$WORK/in.$p"
+	: >"$WORK/out.$p"
+	on "$p" "$JOBS/job_touch" $KEY $SIZE "$@" <"$WORK/in.$p" >"$WORK/out.$p" &
+	eval "exec $((p + 3))>\"$WORK/in.$p\""
+	answer "$p" 1
+}
+
+# answer NODE N: its Nth line must be "ok"; some seconds at most.
+answer() {
+	tries=0
+	while [ "$(wc -l <"$WORK/out.$1")" -lt "$2" ]; do
+		tries=$((tries + 1))
+		[ $tries -lt $((100 * (9 + DIPC_TEST_SLOW))) ] || {
+			say "node $1 does not answer"
+			return 1
+		}
+		sleep 0.02
+	done
+	said=$(sed -n "$2p" "$WORK/out.$1")
+	[ "$said" = ok ] || {
+		say "node $1: $said"
+		return 1
+	}
+}
+
+# ask NODE COMMAND...; step: and wait until it is done.
+ask() {
+	n=$1
+	shift
+	asked=$(($(wc -l <"$WORK/out.$n") + 1))
+	echo "$*" >&$((n + 3))
+}
+
+step() {
+	ask "$@"
+	answer "$1" $asked
+}
+
+players_start() {
+	for k in 1 2 3; do
+		player $k
+	done
+}
+
+players_stop() {
+	exec 4>&- 5>&- 6>&-
+	wait
+	"$DIPC" rm --dir "$CLUSTER" --key $KEY >/dev/null 2>&1
+	return 0
+}
+
+# ---- counters ----------------------------------------------------------------
+
+snapshot() { # FILE
+	"$DIPC" ls --dir "$CLUSTER" --json >"$1"
+}
+
+# changed NODE NAME...: by how much, since `before` was taken.
+changed() {
+	snapshot "$WORK/after"
+	perl -MJSON::PP -e '
+		sub counters { local (@ARGV, $/) = (shift); decode_json(<>)->{objects} }
+		my ($before, $after, $node, @names) = @ARGV;
+		sub of { my ($name, @o) = @_;
+			my ($p) = map { grep { $_->{node} == $node } @{$_->{pages}} } @o;
+			return $p ? $p->{$name} : 0 }
+		my @b = @{counters($before)}; my @a = @{counters($after)};
+		print join(" ", map { "$_=" . (of($_, @a) - of($_, @b)) } @names), "\n";
+	' "$WORK/before" "$WORK/after" "$@"
+}
+
+# costs "NODE COMMAND..." WHAT...: WHAT is NAME=VALUE, exactly.
+costs() {
+	command=$1
+	shift
+	snapshot "$WORK/before"
+	# shellcheck disable=SC2086
+	step $command
+	names=
+	for w; do
+		names="$names ${w%%=*}"
+	done
+	# shellcheck disable=SC2086
+	got=$(changed "${command%% *}" $names)
+	say "$command: $got"
+	[ "$got" = "$*" ]
+}
+
+# ---- cases -------------------------------------------------------------------
+
+# One round trip: atomic and READ in one doorbell; to upgrade, no data.
+test_cost() {
+	players_start
+	# pages that are not neighbours: nothing is fetched ahead
+	costs "2 read 400000" nr_read_misses=1 nr_doorbells=1 nr_ops=2 bytes_in=4096
+	costs "2 read 400000" nr_read_misses=0 nr_doorbells=0
+	costs "2 write 400000 7" nr_upgrades=1 nr_doorbells=1 nr_ops=1 bytes_in=0
+	costs "3 write 2400000 8" nr_write_misses=1 nr_doorbells=1 nr_ops=2 \
+		bytes_in=4096
+	costs "3 value 400000 7" nr_read_misses=1 nr_recalls=1
+	costs "2 value 2400000 8" nr_read_misses=1 nr_recalls=1
+	# its node is also the home: no difference
+	costs "1 read 6400000" nr_read_misses=1 nr_doorbells=1 nr_ops=2
+	costs "1 write 400000 9" nr_write_misses=1 nr_invalidations=2 \
+		nr_invalidations_at_once=2
+	costs "2 value 400000 9" nr_read_misses=1
+	players_stop
+}
+
+# What a person sees.
+test_ls() {
+	players_start
+	step 2 write 4096 1
+	step 3 write 4096 2
+	step 2 write 4096 3
+	"$DIPC" ls -v --dir "$CLUSTER" | tee "$WORK/ls"
+	grep -q '^     node 2: 4.0 KiB here; misses: 0 read, 2 write; ' "$WORK/ls"
+	grep -q '^     node 3: 0 bytes here; ' "$WORK/ls"
+	grep -q '^       taken away: 0 copies, 1 modified; ' "$WORK/ls"
+	grep -q '^       hottest offsets (misses): 0x1000 (2)$' "$WORK/ls"
+	grep -q '^       most fought-over offsets (times taken away): 0x1000 (1)$' \
+		"$WORK/ls"
+	# the node's sum goes on counting when a segment is gone
+	"$DIPC" status --json --dir "$CLUSTER" >"$WORK/status"
+	players_stop
+	"$DIPC" status --json --dir "$CLUSTER" >"$WORK/status2"
+	for f in status status2; do
+		perl -MJSON::PP -e 'local $/; my ($n) = grep { $_->{node} == 2 }
+			@{decode_json(<STDIN>)};
+			exit($n->{pages}{nr_write_misses} >= 2 ? 0 : 1)' <"$WORK/$f"
+	done
+}
+
+if ! cluster_up 3; then
+	failed=$((failed + 1))
+	summary
+	exit 1
+fi
+for name in ${*:-cost ls}; do
+	run_case "$name" "test_$name"
+done
+summary
