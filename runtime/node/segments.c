@@ -326,7 +326,7 @@ int dipc_segments_home(struct dipc_node *node, int32_t id, uint64_t size)
 		return -ENOMEM;
 	home->id = id;
 	ret = dipc_home_create(node->fabric, size, dipc_memory_available(),
-			       &home->memory);
+			       DIPC_NODES_MAX, &home->memory);
 	created.status = ret;
 	if (ret == 0) {
 		created.dir_addr = home->memory->dir_addr;

@@ -143,6 +143,9 @@ struct dipc_arena_shm {
 	uint32_t home;         /* [once] node */
 	uint32_t home_incarnation;
 	uint32_t nr_pages;
+	/* [once] words of sharers in each of the directory's entries, 0: the
+	   narrow word */
+	uint32_t nr_sharer_words;
 	/*
 	 * [atomic] nodes whose engine may touch the home's memory: longer than
 	 * nattch, since modified pages go home after the last shmdt. A removed

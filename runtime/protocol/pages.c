@@ -91,8 +91,7 @@ struct dipc_remote dipc_page_word_at(struct page *pg)
 
 size_t dipc_page_word_stride(const struct dipc_segment *seg)
 {
-	(void)seg;
-	return sizeof(uint64_t);
+	return dipc_entry_size(seg->shm.nr_sharer_words);
 }
 
 struct dipc_remote dipc_page_data_at(struct page *pg)

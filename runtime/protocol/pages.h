@@ -155,15 +155,17 @@ struct dipc_home {
 	uint64_t dir_addr;
 	uint64_t data_addr;
 	uint32_t rkey;
+	uint32_t nr_sharer_words;
 };
 
 /*
  * Zeroed memory for SIZE bytes. LIMIT: the bytes this machine has to give; a
- * larger segment is refused before anything is touched. 0; -ENOMEM, logged in
- * one line; -EINVAL: SIZE is 0.
+ * larger segment is refused before anything is touched. MAX_NODES is the
+ * cluster's: the layout of the directory follows from it. 0; -ENOMEM, logged
+ * in one line; -EINVAL: SIZE is 0, too many nodes.
  */
 int dipc_home_create(struct dipc_fabric *f, uint64_t size, uint64_t limit,
-		     struct dipc_home **home_out);
+		     unsigned max_nodes, struct dipc_home **home_out);
 /* No node has the segment open any more. Takes NULL. */
 void dipc_home_destroy(struct dipc_home *home);
 /*

@@ -3,6 +3,7 @@
 #include "runtime/protocol/pages_dir.h"
 
 #include <stdatomic.h>
+#include <string.h>
 
 #include "runtime/protocol/pages_private.h"
 
@@ -34,12 +35,127 @@ unsigned dipc_nodeset_next(const struct nodeset *set, unsigned node)
 	return i * 64 + (unsigned)__builtin_ctzll(bits) + 1;
 }
 
-/* ---- sharers ------------------------------------------------------------ */
+/* ---- layouts ------------------------------------------------------------ */
+
+unsigned dipc_entry_sharer_words(unsigned max_nodes)
+{
+	return max_nodes <= WORD_HOLDER_SHIFT ? 0 : (max_nodes + 63) / 64;
+}
+
+size_t dipc_entry_size(unsigned nr_sharer_words)
+{
+	return (1 + nr_sharer_words) * sizeof(uint64_t);
+}
 
 static unsigned page_me(struct page *pg)
 {
 	return page_segment(pg)->pages->node;
 }
+
+static bool page_is_wide(struct page *pg)
+{
+	return page_segment(pg)->shm.nr_sharer_words != 0;
+}
+
+unsigned dipc_entry_holder(struct page *pg, uint64_t word)
+{
+	unsigned holder = word_holder(word);
+
+	if (page_is_wide(pg))
+		return (unsigned)(word >> WIDE_HOLDER_SHIFT) & WIDE_NODE_MASK;
+	return holder == WORD_LOST ? NODE_LOST : holder;
+}
+
+unsigned dipc_entry_locker(struct page *pg, uint64_t word)
+{
+	if (page_is_wide(pg))
+		return (unsigned)(word >> WIDE_LOCKER_SHIFT) & WIDE_NODE_MASK;
+	return word_locker(word);
+}
+
+/* ---- the wide entry's parts --------------------------------------------- */
+
+static_assert(NODE_LOST == WIDE_LOST, "needs no translation");
+
+static uint64_t wide_bit(unsigned node)
+{
+	return 1ull << (node - 1) % 64;
+}
+
+/* The word of sharers that NODE's bit is in; ENTRY: the first word. */
+static struct dipc_remote wide_sharer_at(struct dipc_remote entry,
+					 unsigned node)
+{
+	entry.addr += (1 + (node - 1) / 64) * sizeof(uint64_t);
+	return entry;
+}
+
+static void wide_set_bit(struct page *pg, struct dipc_tx *tx)
+{
+	unsigned me = page_me(pg);
+
+	if (pg->has_bit)
+		return;
+	dipc_tx_faa(tx, wide_sharer_at(dipc_page_word_at(pg), me),
+		    wide_bit(me));
+	pg->has_bit = true;
+}
+
+static void wide_clear_bit(struct page *pg, struct dipc_tx *tx)
+{
+	unsigned me = page_me(pg);
+
+	dipc_tx_faa(tx, wide_sharer_at(dipc_page_word_at(pg), me),
+		    pg->has_bit ? -wide_bit(me) : 0);
+	pg->has_bit = false;
+}
+
+/* ARR-2: nobody else has arrived. */
+static bool wide_is_ours(const struct page *pg, uint64_t word)
+{
+	return word == 0 || (word == 1 && pg->state == PAGE_S && pg->is_first);
+}
+
+static void wide_lock(struct page *pg, struct dipc_tx *tx, bool is_write,
+		      struct entry_lock *lk)
+{
+	struct dipc_remote at = dipc_page_word_at(pg);
+	unsigned me = page_me(pg), holder;
+
+	lk->word = pg->seen & ~((uint64_t)WIDE_NODE_MASK << WIDE_LOCKER_SHIFT);
+	lk->is_claim = is_write && wide_is_ours(pg, lk->word);
+	lk->next = lk->is_claim ? wide_word(0, me, 0)
+				: lk->word | wide_word(me, 0, 0);
+	if (lk->is_claim)
+		pg->was_holder = true;
+	wide_set_bit(pg, tx);
+	lk->old = dipc_tx_cas(tx, at, lk->word, lk->next);
+	holder = dipc_entry_holder(pg, lk->word);
+	lk->sharers = NULL;
+	if (lk->is_claim || !is_write || holder)
+		return;
+	/* behind the CAS: who has a copy was there before it (race 7w) */
+	at.addr += sizeof(uint64_t);
+	lk->sharers = dipc_tx_read(tx, at,
+				   page_segment(pg)->shm.nr_sharer_words *
+					   sizeof(uint64_t));
+}
+
+/* What the unlocked word says of arrivals, but for those to come. */
+static uint32_t wide_arrivals_of(unsigned holder)
+{
+	/* without a holder: two, so that neither takes the page for its own */
+	return holder ? 0 : 2;
+}
+
+static uint64_t wide_delta(struct page *pg, const struct entry_lock *lk,
+			   unsigned holder)
+{
+	return wide_word(0, holder, wide_arrivals_of(holder)) - lk->word -
+	       wide_word(page_me(pg), 0, 0);
+}
+
+/* ---- sharers ------------------------------------------------------------ */
 
 /* What the word may be now, unlocked. Our own bit we know: rule A. */
 static uint64_t page_guess(struct page *pg)
@@ -53,6 +169,12 @@ static uint64_t page_guess(struct page *pg)
 void dipc_entry_arrive(struct page *pg, struct dipc_tx *tx,
 		       struct entry_arrival *a)
 {
+	if (page_is_wide(pg)) {
+		/* the bit first: who is counted can be found (ARR-1) */
+		wide_set_bit(pg, tx);
+		a->old = dipc_tx_faa(tx, dipc_page_word_at(pg), 1);
+		return;
+	}
 	a->old = dipc_tx_faa(tx, dipc_page_word_at(pg),
 			     pg->has_bit ? 0 : word_bit(page_me(pg)));
 	pg->has_bit = true;
@@ -60,6 +182,11 @@ void dipc_entry_arrive(struct page *pg, struct dipc_tx *tx,
 
 bool dipc_entry_arrived(struct page *pg, const struct entry_arrival *a)
 {
+	if (page_is_wide(pg)) {
+		pg->seen = *a->old + 1;
+		pg->is_first = pg->seen == 1;
+		return pg->seen < WIDE_ARRIVALS_MANY;
+	}
 	pg->seen = *a->old | word_bit(page_me(pg));
 	return !word_locker(pg->seen) && !word_holder(pg->seen);
 }
@@ -68,6 +195,10 @@ void dipc_entry_leave(struct page *pg, struct dipc_tx *tx)
 {
 	uint64_t bit = word_bit(page_me(pg));
 
+	if (page_is_wide(pg)) {
+		wide_clear_bit(pg, tx);
+		return;
+	}
 	dipc_tx_faa(tx, dipc_page_word_at(pg), pg->has_bit ? -bit : 0);
 	pg->has_bit = false;
 	pg->seen &= ~bit;
@@ -85,6 +216,11 @@ void dipc_entry_lock(struct page *pg, struct dipc_tx *tx, bool is_write,
 {
 	unsigned me = page_me(pg);
 
+	if (page_is_wide(pg)) {
+		wide_lock(pg, tx, is_write, lk);
+		return;
+	}
+	lk->sharers = NULL;
 	lk->word = page_guess(pg);
 	lk->is_claim = is_write && !(lk->word & ~word_bit(me));
 	if (lk->is_claim) {
@@ -103,15 +239,26 @@ bool dipc_entry_locked(struct page *pg, struct entry_lock *lk)
 		return false;
 	}
 	pg->seen = lk->next;
-	if (lk->is_claim)
+	if (lk->is_claim) {
 		pg->has_bit = true;
+		pg->is_first = false;
+	}
 	return true;
 }
 
 void dipc_entry_others(struct page *pg, const struct entry_lock *lk,
 		       struct nodeset *others_out)
 {
-	others_out->bits[0] = lk->word & WORD_SHARERS & ~word_bit(page_me(pg));
+	unsigned i, me = page_me(pg);
+
+	memset(others_out, 0, sizeof(*others_out));
+	if (page_is_wide(pg)) {
+		for (i = 0; i < page_segment(pg)->shm.nr_sharer_words; i++)
+			others_out->bits[i] = lk->sharers[i];
+	} else {
+		others_out->bits[0] = lk->word & WORD_SHARERS;
+	}
+	dipc_nodeset_del(others_out, me);
 }
 
 void dipc_entry_publish(struct page *pg, struct dipc_tx *tx,
@@ -121,6 +268,13 @@ void dipc_entry_publish(struct page *pg, struct dipc_tx *tx,
 	unsigned me = page_me(pg);
 	uint64_t delta;
 
+	if (page_is_wide(pg)) {
+		dipc_tx_faa(tx, dipc_page_word_at(pg),
+			    wide_delta(pg, lk, holder));
+		return;
+	}
+	if (holder == NODE_LOST)
+		holder = WORD_LOST;
 	delta = ((uint64_t)holder - word_holder(lk->word)) << WORD_HOLDER_SHIFT;
 	delta -= (uint64_t)me << WORD_LOCKER_SHIFT;
 	if (wants_copy && !pg->has_bit)
@@ -133,8 +287,15 @@ void dipc_entry_published(struct page *pg, const struct entry_lock *lk,
 {
 	unsigned me = page_me(pg), was = word_holder(lk->word);
 
-	pg->has_bit = pg->has_bit || wants_copy;
 	pg->was_holder = pg->was_holder || holder == me;
+	if (page_is_wide(pg)) {
+		pg->is_first = false;
+		pg->seen = wide_word(0, holder, wide_arrivals_of(holder));
+		return;
+	}
+	pg->has_bit = pg->has_bit || wants_copy;
+	if (holder == NODE_LOST)
+		holder = WORD_LOST;
 	pg->seen = word_set_holder(word_set_locker(pg->seen, 0), holder);
 	/* whom we told to drop his copy has taken his bit back */
 	if (holder == me && !was)
@@ -150,6 +311,14 @@ void dipc_entry_return(struct page *pg, struct dipc_tx *tx,
 {
 	unsigned me = page_me(pg);
 
+	if (page_is_wide(pg)) {
+		/* nobody else has a copy (INV-4): who comes counts from 0 */
+		r->guess = wide_word(0, me, (uint32_t)pg->seen);
+		r->old = dipc_tx_cas(tx, dipc_page_word_at(pg), r->guess, 0);
+		if (pg->has_bit)
+			wide_clear_bit(pg, tx);
+		return;
+	}
 	r->guess = word_set_holder(page_guess(pg), me);
 	r->old = dipc_tx_cas(tx, dipc_page_word_at(pg), r->guess,
 			     word_set_holder(r->guess & ~word_bit(me), 0));
@@ -158,11 +327,14 @@ void dipc_entry_return(struct page *pg, struct dipc_tx *tx,
 bool dipc_entry_returned(struct page *pg, const struct entry_return *r)
 {
 	if (*r->old == r->guess) {
-		pg->has_bit = false;
+		if (page_is_wide(pg))
+			pg->seen = 0;
+		else
+			pg->has_bit = false;
 		return true;
 	}
 	/* recalled meanwhile, if it does not name us */
-	if (word_holder(*r->old) != page_me(pg))
+	if (dipc_entry_holder(pg, *r->old) != page_me(pg))
 		return true;
 	pg->seen = *r->old;
 	return false;
@@ -184,35 +356,77 @@ static uint64_t word_evict(uint64_t word, unsigned node)
 	return word;
 }
 
+static uint64_t wide_evict(uint64_t word, unsigned node)
+{
+	unsigned locker = (unsigned)(word >> WIDE_LOCKER_SHIFT);
+	unsigned holder =
+		(unsigned)(word >> WIDE_HOLDER_SHIFT) & WIDE_NODE_MASK;
+
+	if (locker == node)
+		locker = 0;
+	if (holder == node && !locker)
+		holder = WIDE_LOST;
+	return wide_word(locker, holder, (uint32_t)word);
+}
+
+/*
+ * EVICT_1 relaxed: a guess for the CAS, or a bit that only a dead node could
+ * change. It cannot miss the node, which is fenced: its fields only go away.
+ */
+static uint64_t entry_load(const uint8_t *at)
+{
+	return atomic_load_explicit((const _Atomic uint64_t *)(const void *)at,
+				    memory_order_relaxed);
+}
+
+/* The bit first: as long as the word names it, this may be done again. */
+static int wide_evict_bit(struct dipc_link *link, struct dipc_remote at,
+			  const uint8_t *entry, unsigned node)
+{
+	struct dipc_remote sharer = wide_sharer_at(at, node);
+	struct dipc_tx tx;
+	int ret;
+
+	if (!(entry_load(entry + (sharer.addr - at.addr)) & wide_bit(node)))
+		return 0;
+	ret = dipc_tx_begin(&tx, link, ENTRY_BYTES);
+	if (ret)
+		return ret;
+	dipc_tx_faa(&tx, sharer, -wide_bit(node));
+	ret = dipc_tx_run(&tx);
+	dipc_tx_end(&tx);
+	return ret;
+}
+
 int dipc_entry_evict(struct dipc_link *link, struct dipc_remote at,
-		     const uint8_t *entry, unsigned node)
+		     const uint8_t *entry, unsigned nr_sharer_words,
+		     unsigned node)
 {
 	const uint64_t *old;
 	struct dipc_tx tx;
-	uint64_t word, found;
+	uint64_t word = entry_load(entry), next, found;
 	int ret;
 
-	/*
-	 * EVICT_1 relaxed: a guess for the CAS. It cannot miss NODE, which is
-	 * fenced: its fields only go away.
-	 */
-	word = atomic_load_explicit(
-		(const _Atomic uint64_t *)(const void *)entry,
-		memory_order_relaxed);
+	if (nr_sharer_words) {
+		ret = wide_evict_bit(link, at, entry, node);
+		if (ret)
+			return ret;
+	}
 	/* our own WRITEs aside, only atomics change it: through a link, too */
-	while (word_evict(word, node) != word) {
+	for (;;) {
+		next = nr_sharer_words ? wide_evict(word, node)
+				       : word_evict(word, node);
+		if (next == word)
+			return 0;
 		ret = dipc_tx_begin(&tx, link, ENTRY_BYTES);
 		if (ret)
 			return ret;
-		old = dipc_tx_cas(&tx, at, word, word_evict(word, node));
+		old = dipc_tx_cas(&tx, at, word, next);
 		ret = dipc_tx_run(&tx);
 		found = ret ? 0 : *old;
 		dipc_tx_end(&tx);
-		if (ret)
+		if (ret || found == word)
 			return ret;
-		if (found == word)
-			break;
 		word = found;
 	}
-	return 0;
 }

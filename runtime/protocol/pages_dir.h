@@ -12,6 +12,7 @@
 #define DIPC_PROTOCOL_PAGES_DIR_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "runtime/protocol/fabric.h"
@@ -20,7 +21,8 @@ struct page;
 
 /* ---- nodes -------------------------------------------------------------- */
 
-#define NODESET_WORDS 1u
+#define ENTRY_NODES_MAX 1024u
+#define NODESET_WORDS   (ENTRY_NODES_MAX / 64)
 
 /* Node n is bit (n - 1) % 64 of word (n - 1) / 64. */
 struct nodeset {
@@ -32,7 +34,7 @@ void dipc_nodeset_del(struct nodeset *set, unsigned node);
 /* The first node after NODE (0: the first of all); 0: there is none. */
 unsigned dipc_nodeset_next(const struct nodeset *set, unsigned node);
 
-/* ---- the word ----------------------------------------------------------- */
+/* ---- the narrow word: up to 40 nodes ------------------------------------ */
 
 #define WORD_SHARERS      ((1ull << DIPC_NODES_MAX) - 1)
 #define WORD_HOLDER_SHIFT 40u
@@ -71,10 +73,47 @@ static inline uint64_t word_set_locker(uint64_t word, unsigned node)
 	return word | (uint64_t)node << WORD_LOCKER_SHIFT;
 }
 
+/* ---- the wide word: up to ENTRY_NODES_MAX -------------------------------- */
+
+/*
+ * Behind it come the words of sharers, which nodesets are made of. Arrivals:
+ * how many took a copy, or tried to, since the page was last one node's alone.
+ */
+#define WIDE_ARRIVALS     UINT32_MAX
+#define WIDE_HOLDER_SHIFT 32u
+#define WIDE_LOCKER_SHIFT 48u
+#define WIDE_NODE_MASK    0xffffu
+#define WIDE_LOST         0xffffu /* as holder */
+/* Above it whoever arrives takes the lock, which sets it back. */
+#define WIDE_ARRIVALS_MANY (1u << 31)
+
+static_assert(ENTRY_NODES_MAX < WIDE_LOST, "node ids fit beside WIDE_LOST");
+
+static inline uint64_t wide_word(unsigned locker, unsigned holder,
+				 uint32_t arrivals)
+{
+	return (uint64_t)locker << WIDE_LOCKER_SHIFT |
+	       (uint64_t)holder << WIDE_HOLDER_SHIFT | arrivals;
+}
+
+/* ---- either ------------------------------------------------------------- */
+
+/* For as many nodes as MAX_NODES; 0: the narrow word. */
+unsigned dipc_entry_sharer_words(unsigned max_nodes);
+/* Bytes. */
+size_t dipc_entry_size(unsigned nr_sharer_words);
+
+#define NODE_LOST UINT16_MAX /* what is the holder of a lost page */
+
+/* Of pg's WORD; 0: none. */
+unsigned dipc_entry_holder(struct page *pg, uint64_t word);
+unsigned dipc_entry_locker(struct page *pg, uint64_t word);
+
 /* ---- changing it -------------------------------------------------------- */
 
-#define ENTRY_BYTES      8u /* of a transaction's buffer, for one of these */
-#define ENTRY_LOCK_BYTES 8u /* and for dipc_entry_lock() */
+/* Of a transaction's buffer, for one of these; and for dipc_entry_lock(). */
+#define ENTRY_BYTES      16u
+#define ENTRY_LOCK_BYTES (ENTRY_BYTES + sizeof(struct nodeset))
 
 /* Tell the directory of a copy; the contents are READ behind it. */
 struct entry_arrival {
@@ -91,6 +130,7 @@ bool dipc_entry_arrived(struct page *pg, const struct entry_arrival *a);
  */
 struct entry_lock {
 	const uint64_t *old;
+	const uint64_t *sharers; /* wide: READ behind the CAS; NULL: not */
 	uint64_t word, next;
 	bool is_claim; /* nothing to unlock: we hold the page already */
 };
@@ -101,7 +141,7 @@ bool dipc_entry_locked(struct page *pg, struct entry_lock *lk);
 /* With the lock, to write: whom to tell if there is no holder. */
 void dipc_entry_others(struct page *pg, const struct entry_lock *lk,
 		       struct nodeset *others_out);
-/* Unlock: HOLDER is the holder; we have a copy, if WANTS_COPY. */
+/* Unlock: HOLDER, maybe NODE_LOST, is the holder; we have a copy, if WANTS_COPY. */
 void dipc_entry_publish(struct page *pg, struct dipc_tx *tx,
 			const struct entry_lock *lk, unsigned holder,
 			bool wants_copy);
@@ -130,6 +170,7 @@ bool dipc_entry_returned(struct page *pg, const struct entry_return *r);
  * Fiber. 0 or -ENOLINK.
  */
 int dipc_entry_evict(struct dipc_link *link, struct dipc_remote at,
-		     const uint8_t *entry, unsigned node);
+		     const uint8_t *entry, unsigned nr_sharer_words,
+		     unsigned node);
 
 #endif

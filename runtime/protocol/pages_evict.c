@@ -38,7 +38,7 @@ static int page_return(struct page *pg, const void *data)
 			return ret;
 		if (is_done)
 			break;
-		if (!word_locker(pg->seen))
+		if (!dipc_entry_locker(pg, pg->seen))
 			continue; /* others' bits came or went */
 		/* its RECALL may be waiting here for this phase to end */
 		dipc_page_set_phase(pg, PHASE_WAITING);
@@ -83,7 +83,7 @@ static int page_disown(struct page *pg)
 	if (ret == 0)
 		pg->seen = *old;
 	dipc_tx_end(&tx);
-	if (ret || word_holder(pg->seen) != seg->pages->node)
+	if (ret || dipc_entry_holder(pg, pg->seen) != seg->pages->node)
 		return ret;
 	return page_return(pg, NULL);
 }

@@ -162,7 +162,7 @@ static int page_try_lock(struct page *pg, bool is_write, struct lock *lk)
 	dipc_entry_lock(pg, &lk->tx, is_write, &lk->entry);
 	/* behind the CAS: good if that works and nobody else is the holder */
 	lk->data = NULL;
-	if (pg->state == PAGE_I && !word_holder(lk->entry.word))
+	if (pg->state == PAGE_I && !dipc_entry_holder(pg, lk->entry.word))
 		lk->data = dipc_tx_read(&lk->tx, dipc_page_data_at(pg),
 					DIPC_PAGE_SIZE);
 	ret = dipc_tx_run(&lk->tx);
@@ -187,7 +187,7 @@ static int page_lock(struct page *pg, bool is_write, struct lock *lk)
 		ret = page_try_lock(pg, is_write, lk);
 		if (ret)
 			return ret < 0 ? ret : 0;
-		if (!word_locker(pg->seen))
+		if (!dipc_entry_locker(pg, pg->seen))
 			continue;
 		dipc_page_set_phase(pg, PHASE_WAITING);
 		dipc_pages_backoff(seg->pages, &backoff);
@@ -354,14 +354,14 @@ static int page_set_bad(struct page *pg, struct lock *lk)
 	struct dipc_segment *seg = page_segment(pg);
 	int ret;
 
-	ret = page_publish(pg, lk, WORD_LOST, false);
+	ret = page_publish(pg, lk, NODE_LOST, false);
 	if (ret)
 		return ret;
-	if (word_holder(lk->entry.word) != WORD_LOST)
+	if (dipc_entry_holder(pg, lk->entry.word) != NODE_LOST)
 		dipc_error("segment 0x%x: page %llu is lost with node %u",
 			   (unsigned)seg->id,
 			   (unsigned long long)page_index(pg),
-			   word_holder(lk->entry.word));
+			   dipc_entry_holder(pg, lk->entry.word));
 	seg->counters.nr_lost++;
 	if (pg->state != PAGE_I) /* INV-4 says that it cannot be */
 		return -EPROTO;
@@ -374,10 +374,10 @@ static int page_clear_others(struct page *pg, const struct lock *lk,
 			     bool is_write)
 {
 	unsigned me = page_segment(pg)->pages->node;
-	unsigned holder = word_holder(lk->entry.word);
+	unsigned holder = dipc_entry_holder(pg, lk->entry.word);
 	struct nodeset others;
 
-	if (holder == WORD_LOST)
+	if (holder == NODE_LOST)
 		return -ENODATA;
 	if (holder == me) /* somebody's lock was taken away: see Crashes */
 		return pg->was_holder ? 0 : -ENODATA;
@@ -460,7 +460,7 @@ static int page_get_read(struct page *pg)
 		ret = page_try_fill(pg);
 		if (ret)
 			return ret < 0 ? ret : 0;
-		if (!word_locker(pg->seen))
+		if (!dipc_entry_locker(pg, pg->seen))
 			break; /* it has a holder */
 		dipc_page_set_phase(pg, PHASE_WAITING);
 		dipc_pages_backoff(page_segment(pg)->pages, &backoff);

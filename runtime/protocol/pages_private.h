@@ -41,6 +41,7 @@ struct page {
 	uint8_t phase;   /* enum page_phase; page_set_phase() */
 	uint16_t slot;   /* index in its chunk */
 	bool has_bit;    /* what our last operation made of our bit */
+	bool is_first;   /* wide: as S, nobody had arrived before us */
 	bool was_holder; /* the word has named us in this life of ours */
 	bool is_serving; /* a request is writing it home: faults queue */
 	uint32_t nr_misses;

@@ -506,7 +506,10 @@ static int tx_launch(struct dipc_tx *tx, bool is_posted)
 				link->last = t;
 		}
 		end = t > end ? t : end;
-		t = link->last + 1 + fake_world_random(3) * 100;
+		/* mostly close behind each other */
+		t = link->last + 1 +
+		    (fake_world_random(8) ? fake_world_random(3) * 100
+					  : random_delay());
 	}
 	effect_add(run, NULL, 0, 0, end + random_delay());
 	if (is_posted)

@@ -224,7 +224,7 @@ static void arena_make(void)
 static void home_make(void)
 {
 	MUST(dipc_home_create(engine->fabric, SEG_LEN, dipc_memory_available(),
-			      &engine->home) == 0);
+			      DIPC_NODES_MAX, &engine->home) == 0);
 	sh->shm.size = SEG_LEN;
 	sh->shm.dir_addr = engine->home->dir_addr;
 	sh->shm.data_addr = engine->home->data_addr;

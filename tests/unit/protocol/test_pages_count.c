@@ -77,7 +77,8 @@ static void with_cluster(unsigned nr_nodes, uint64_t hold_ns,
 		if (i > 1)
 			continue;
 		assert_int_equal(dipc_home_create(config.fabric, shm.size,
-						  UINT64_MAX / 4, &home),
+						  UINT64_MAX / 4,
+						  DIPC_NODES_MAX, &home),
 				 0);
 		shm.dir_addr = home->dir_addr;
 		shm.data_addr = home->data_addr;
