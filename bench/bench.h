@@ -19,6 +19,9 @@
 #define BENCH_ROUNDS_MAX 31u
 #define BENCH_SETS_MAX   8u
 
+/* Set in a worker's environment: segments are small, whatever they should be. */
+#define BENCH_SMOKE_ENV "DIPC_BENCH_SMOKE"
+
 struct bench_run; /* what a worker has measured: run.c */
 
 /* A worker's order. Strings are borrowed from argv. */
@@ -66,6 +69,10 @@ unsigned bench_nr_nodes(const struct bench *bench);
 /* raw.c: PER_SAMPLE operations of SIZE bytes on a transport's own memory. */
 int bench_raw_cas(const struct bench_job *job, struct bench_run *run);
 int bench_raw_read(const struct bench_job *job, struct bench_run *run);
+/* The same, many in flight. */
+int bench_raw_read_stream(const struct bench_job *job, struct bench_run *run);
+/* raw_imm.c: the last role to all others at once, and their answers. */
+int bench_raw_imm(const struct bench_job *job, struct bench_run *run);
 
 /* ---- in a worker: run.c ------------------------------------------------- */
 

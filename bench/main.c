@@ -293,6 +293,9 @@ int main(int argc, char **argv)
 	ret = options_parse(&options, argc, argv);
 	if (ret)
 		return ret < 0 ? 2 : 0;
+	/* the environment reaches workers on nodes, too */
+	if (options.is_smoke)
+		setenv(BENCH_SMOKE_ENV, "1", 1);
 	bench_catch_signals();
 	ret = bench_cluster_open(&cluster, options.dir, &options.start);
 	if (!ret)

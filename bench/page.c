@@ -35,6 +35,21 @@ int bench_segment_remove(int id)
 	return shmctl(id, IPC_RMID, NULL) ? bench_fail("IPC_RMID") : 0;
 }
 
+int bench_segment_send_home(int id, const void *map)
+{
+	struct shmid_ds ds;
+
+	if (shmdt(map))
+		return bench_fail("shmdt");
+	/* its node counts as attached until all is there */
+	do {
+		usleep(1000);
+		if (shmctl(id, IPC_STAT, &ds))
+			return bench_fail("IPC_STAT");
+	} while (ds.shm_nattch);
+	return 0;
+}
+
 unsigned *bench_page_order(unsigned nr)
 {
 	unsigned *order = malloc(nr * sizeof(*order));
@@ -94,24 +109,6 @@ static void touch_all(char *map, unsigned nr, enum before what)
 }
 
 /*
- * Role 0 detaches, which sends home what it wrote, and waits until that is
- * done: its node counts as attached until then.
- */
-static int send_home(int id, const void *map)
-{
-	struct shmid_ds ds;
-
-	if (shmdt(map))
-		return bench_fail("shmdt");
-	do {
-		usleep(1000);
-		if (shmctl(id, IPC_STAT, &ds))
-			return bench_fail("IPC_STAT");
-	} while (ds.shm_nattch);
-	return 0;
-}
-
-/*
  * Role 0 makes the segment, so its node is the home. WHAT[] is what comes
  * before: of role 0, of those between it and the last, and of the last, which
  * then touches each page once.
@@ -129,7 +126,7 @@ static int touch_work(const struct bench_job *job, struct bench_run *run,
 	if (id < 0)
 		return -1;
 	touch_all(map, nr, mine);
-	if (mine == WRITES_HOME && send_home(id, map))
+	if (mine == WRITES_HOME && bench_segment_send_home(id, map))
 		return -1;
 	if (job->role < last) {
 		bench_run_ready(run);

@@ -21,6 +21,11 @@ int bench_segment_open(const struct bench_job *job, size_t size,
 		       void **map_out);
 /* 0, or -1, said. */
 int bench_segment_remove(int id);
+/*
+ * Role 0 detaches MAP, which sends home what it wrote, and waits until that is
+ * done. 0, or -1, said.
+ */
+int bench_segment_send_home(int id, const void *map);
 
 /* ---- page.c ------------------------------------------------------------- */
 
@@ -41,6 +46,18 @@ int bench_page_invalidate(const struct bench_job *job, struct bench_run *run);
 /* Nobody but role 1 has a copy. */
 int bench_page_upgrade(const struct bench_job *job, struct bench_run *run);
 int bench_page_pingpong(const struct bench_job *job, struct bench_run *run);
+
+/* ---- page_bulk.c -------------------------------------------------------- */
+
+/* Role 0 writes MiB after MiB and detaches; role 1 then reads them: samples. */
+int bench_page_seq_read(const struct bench_job *job, struct bench_run *run);
+int bench_page_seq_write(const struct bench_job *job, struct bench_run *run);
+/* A page, all of it, somewhere in SIZE bytes. */
+int bench_page_random_read(const struct bench_job *job, struct bench_run *run);
+/* A segment of SIZE bytes: create, attach, touch a word, detach, remove. */
+int bench_page_attach(const struct bench_job *job, struct bench_run *run);
+/* fork() of a process that has SIZE bytes attached, and has touched them. */
+int bench_page_fork(const struct bench_job *job, struct bench_run *run);
 
 /* ---- fault.c ------------------------------------------------------------ */
 

@@ -26,6 +26,33 @@
 		.is_on_nodes = true                                            \
 	}
 
+/* A sample is a MiB. */
+#define RAW_STREAM(NAME, SIZE, NR)                                             \
+	{                                                                      \
+		.name = (NAME), .work = bench_raw_read_stream, .nr_roles = 1,  \
+		.size = (SIZE), .per_sample = (NR)                             \
+	}
+#define KERNEL(NR, WORK)                                                       \
+	{                                                                      \
+		.name = "kernel", .work = (WORK), .nr_roles = (NR)             \
+	}
+
+/* NR sharers, the home among them; and the writer, a sharer itself. */
+#define INVALIDATE(NR, TEXT)                                                   \
+	{                                                                      \
+		.name = "page.invalidate." #NR,                                \
+		.what = "write to a page that " TEXT " read, too",             \
+		.count = 200,                                                  \
+		.side = {                                                      \
+			NODES(NR + 1, bench_page_invalidate),                  \
+			{.name = "raw IMM to " #NR,                            \
+			 .work = bench_raw_imm,                                \
+			 .nr_roles = NR + 1},                                  \
+			LOCAL("protect", bench_fault_protect),                 \
+			SUM("IMM + protect", 1, 2),                            \
+		},                                                             \
+	}
+
 /* clang-format off */
 const struct bench bench_page[] = {
 	{
@@ -92,6 +119,53 @@ const struct bench bench_page[] = {
 		},
 	},
 	{
+		.name = "page.seq_read",
+		.what = "MiB after MiB, 256 of them, home elsewhere (op: a MiB)",
+		.count = 256,
+		.is_stream = true,
+		.side = {
+			NODES(2, bench_page_seq_read),
+			RAW_STREAM("raw READ 4K x32", BENCH_PAGE, 256),
+			RAW_STREAM("raw READ 64K x32", 65536, 16),
+			KERNEL(2, bench_page_seq_read),
+		},
+	},
+	{
+		.name = "page.seq_write",
+		.what = "the same, written (op: a MiB)",
+		.count = 256,
+		.is_stream = true,
+		.side = {
+			NODES(2, bench_page_seq_write),
+			RAW_STREAM("raw READ 4K x32", BENCH_PAGE, 256),
+			RAW_STREAM("raw READ 64K x32", 65536, 16),
+			KERNEL(2, bench_page_seq_write),
+		},
+	},
+	{
+		.name = "page.random_read",
+		.what = "a page somewhere in 128 MiB, home elsewhere",
+		.count = 4000,
+		.side = {
+			{.name = "dipc", .work = bench_page_random_read,
+			 .nr_roles = 2, .is_on_nodes = true, .size = 128 << 20},
+			RAW_READ,
+			LOCAL("fault", bench_fault_read),
+			SUM("READ + fault", 1, 2),
+		},
+	},
+	{
+		.name = "page.fork_1g",
+		.what = "fork() with 1 GiB attached and written",
+		.count = 20,
+		.side = {
+			{.name = "dipc", .work = bench_page_fork, .nr_roles = 1,
+			 .is_on_nodes = true, .size = 1 << 30},
+			{.name = "kernel", .work = bench_page_fork,
+			 .nr_roles = 1, .size = 1 << 30},
+		},
+	},
+	{
 		.name = "page.read_modified",
 		.what = "first read of a page that a third node has modified",
 		.count = 300,
@@ -113,6 +187,10 @@ const struct bench bench_page[] = {
 			SUM("READ + fault", 1, 2),
 		},
 	},
+	INVALIDATE(1, "another node has"),
+	INVALIDATE(2, "two other nodes have"),
+	INVALIDATE(4, "four other nodes have"),
+	INVALIDATE(8, "eight other nodes have"),
 	{.name = NULL},
 };
 /* clang-format on */

@@ -15,6 +15,10 @@
 
 #define REGION_SIZE 65536u
 #define LOCAL_AT    32768u /* below: the peer's memory; from here: answers */
+/* of a stream: too much for a cache, as a segment is */
+#define STREAM_SIZE (64u << 20)
+#define STREAM_AT   (STREAM_SIZE - (1u << 20))
+#define DEPTH       32u /* operations in flight */
 
 struct raw {
 	struct dipc_transport *t;   /* owned */
@@ -91,7 +95,7 @@ static void raw_close(struct raw *raw)
 		dipc_transport_poll(raw->t, 16);
 }
 
-static int raw_open(struct raw *raw, const struct bench_job *job)
+static int raw_open(struct raw *raw, const struct bench_job *job, size_t size)
 {
 	struct dipc_transport_config config = {
 		.kind = job->transport,
@@ -103,8 +107,7 @@ static int raw_open(struct raw *raw, const struct bench_job *job)
 
 	ret = dipc_transport_create(&config, &raw->t);
 	if (!ret)
-		ret = dipc_region_create(raw->t, NULL, REGION_SIZE,
-					 &raw->region);
+		ret = dipc_region_create(raw->t, NULL, size, &raw->region);
 	if (!ret)
 		ret = dipc_conn_connect(raw->t, dipc_transport_address(raw->t),
 					NULL, 0, &raw->conn);
@@ -173,7 +176,7 @@ static int raw_work(const struct bench_job *job, struct bench_run *run,
 	int ret;
 
 	dipc_log_init("dipc-bench");
-	if (raw_open(&raw, job))
+	if (raw_open(&raw, job, REGION_SIZE))
 		return -1;
 	wr.local = raw.region->base + LOCAL_AT;
 	wr.region = raw.region;
@@ -193,4 +196,102 @@ int bench_raw_cas(const struct bench_job *job, struct bench_run *run)
 int bench_raw_read(const struct bench_job *job, struct bench_run *run)
 {
 	return raw_work(job, run, DIPC_WR_READ);
+}
+
+/* ---- many at once -------------------------------------------------------- */
+
+struct raw_stream {
+	struct raw raw;
+	struct raw_op ops[DEPTH]; /* is_done: free */
+	size_t at;                /* where the next READ is from */
+	int status;
+};
+
+/* Until one of the operations is free; NULL: the connection is gone. */
+static struct raw_op *stream_op(struct raw_stream *stream)
+{
+	unsigned i;
+
+	while (stream->raw.conn) {
+		for (i = 0; i < DEPTH; i++) {
+			if (stream->ops[i].is_done)
+				return &stream->ops[i];
+		}
+		dipc_transport_poll(stream->raw.t, DEPTH);
+	}
+	return NULL;
+}
+
+static int stream_post(struct raw_stream *stream, size_t size)
+{
+	struct dipc_region *region = stream->raw.region;
+	struct raw_op *op = stream_op(stream);
+	struct dipc_wr wr = {
+		.op = DIPC_WR_READ,
+		.len = (uint32_t)size,
+		.local = region->base + STREAM_AT + stream->at % (1u << 20),
+		.region = region,
+		.remote = region->remote,
+	};
+	int ret;
+
+	if (!op)
+		return -ENOLINK;
+	wr.remote.addr += stream->at;
+	stream->at = (stream->at + size) % STREAM_AT;
+	op->is_done = false;
+	op->status = 0;
+	do {
+		ret = dipc_conn_post(stream->raw.conn, &wr, 1, &op->op);
+		if (ret == -EAGAIN)
+			dipc_transport_poll(stream->raw.t, DEPTH);
+	} while (ret == -EAGAIN);
+	if (ret != -EINPROGRESS)
+		op->is_done = true;
+	return ret == -EINPROGRESS ? 0 : ret;
+}
+
+static int stream_drain(struct raw_stream *stream)
+{
+	unsigned i;
+
+	for (i = 0; i < DEPTH; i++) {
+		while (!stream->ops[i].is_done)
+			dipc_transport_poll(stream->raw.t, DEPTH);
+		if (stream->ops[i].status)
+			return stream->ops[i].status;
+	}
+	return 0;
+}
+
+/* A sample ends when as much has come as it asked for, not to the byte. */
+int bench_raw_read_stream(const struct bench_job *job, struct bench_run *run)
+{
+	static struct raw_stream stream;
+	unsigned i, k, nr = bench_run_loops(run);
+	int ret = 0;
+
+	dipc_log_init("dipc-bench");
+	if (raw_open(&stream.raw, job, STREAM_SIZE))
+		return -1;
+	for (i = 0; i < DEPTH; i++)
+		stream.ops[i] =
+			(struct raw_op){.op.done = op_done, .is_done = true};
+	/* pages that are there */
+	memset(stream.raw.region->base, 'x', STREAM_SIZE);
+	bench_run_ready(run);
+	bench_run_begin(run);
+	for (i = 0; i < nr && !ret; i++) {
+		for (k = 0; k < job->per_sample && !ret; k++)
+			ret = stream_post(&stream, job->size);
+		bench_run_end(run);
+	}
+	if (!ret)
+		ret = stream_drain(&stream);
+	raw_close(&stream.raw);
+	raw_fini(&stream.raw);
+	if (!ret)
+		return 0;
+	errno = -ret;
+	return bench_fail("raw READ");
 }

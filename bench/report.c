@@ -95,7 +95,7 @@ static void head_print(const struct bench_cluster *cluster, unsigned nr_rounds)
 	       "times in us\n",
 	       DIPC_VERSION, cluster->transport, nr_rounds, uts.release,
 	       uts.machine, sysconf(_SC_NPROCESSORS_ONLN), load_average());
-	printf("%-24s%9s%10s%9s  %-17s%9s%10s%9s%8s\n", "name", "p50", "p99",
+	printf("%-24s%9s%10s%9s  %-17s%9s%10s%9s%10s\n", "name", "p50", "p99",
 	       "ops/s", "reference", "p50", "p99", "ops/s", "ratio");
 }
 
@@ -103,7 +103,7 @@ static void line_print(const struct bench *bench, unsigned side,
 		       const struct bench_result *ours,
 		       const struct bench_result *ref, double ratio)
 {
-	printf("%-24s%9.2f%10.2f%9.0f  %-17s%9.2f%10.2f%9.0f%8.2f\n",
+	printf("%-24s%9.2f%10.2f%9.0f  %-17s%9.2f%10.2f%9.0f%10.2f\n",
 	       bench->name, ours->p50_ns / 1000, ours->p99_ns / 1000,
 	       ours->ops_per_s, bench->side[side].name, ref->p50_ns / 1000,
 	       ref->p99_ns / 1000, ref->ops_per_s, ratio);

@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #define WARM_UP_MIN 4u
+#define SMOKE_SIZE  (4ul << 20)
 #define NS_PER_S    1000000000ull
 
 struct bench_run {
@@ -140,6 +141,12 @@ void bench_run_hold(struct bench_run *run)
 	} while (n > 0 || (n < 0 && errno == EINTR));
 }
 
+static size_t size_of(const struct bench_side *side)
+{
+	return side->size > SMOKE_SIZE && getenv(BENCH_SMOKE_ENV) ? SMOKE_SIZE
+								  : side->size;
+}
+
 /* Arguments: NAME SIDE ROLE KEY COUNT TRANSPORT ADDRESS. */
 int bench_worker_main(int argc, char **argv)
 {
@@ -159,7 +166,7 @@ int bench_worker_main(int argc, char **argv)
 		.nr_roles = bench->side[side].nr_roles,
 		.flag = bench->side[side].is_on_nodes ? IPC_DIPC : 0,
 		.key = (key_t)strtoul(argv[3], NULL, 0),
-		.size = bench->side[side].size,
+		.size = size_of(&bench->side[side]),
 		.per_sample = bench->side[side].per_sample,
 		.count = (unsigned)atoi(argv[4]),
 		.transport = argv[5],
