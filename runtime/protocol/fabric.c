@@ -43,14 +43,14 @@ static int mailbox_get(struct dipc_fabric *f, unsigned *index_out)
 {
 	unsigned i;
 
-	for (i = 0; i < MAILBOXES; i++) {
+	for (i = 0; i < f->nr_mailboxes; i++) {
 		if (f->mailbox_used[i])
 			continue;
 		f->mailbox_used[i] = true;
 		*index_out = i;
 		return 0;
 	}
-	dipc_error("more than %u connections", MAILBOXES);
+	dipc_error("more than %u connections", f->nr_mailboxes);
 	return -ENOSPC;
 }
 
@@ -103,7 +103,7 @@ static int hello_check(struct dipc_fabric *f, const struct hello *hello,
 		       size_t len)
 {
 	if (len < sizeof(*hello) || hello->magic != HELLO_MAGIC ||
-	    hello->version != HELLO_VERSION || hello->node > DIPC_NODES_MAX)
+	    hello->version != HELLO_VERSION || hello->node > f->max_nodes)
 		return -EPROTO;
 	if (hello->incarnation <= f->fenced[hello->node])
 		return -ESTALE;
@@ -237,7 +237,7 @@ static void on_closed(void *arg, struct dipc_conn *conn, int reason)
 			f->links[node] = NULL;
 		dipc_list_add_tail(&f->closed, &link->node_entry);
 		f->mailbox_used[link->mailbox] = false;
-		link->mailbox = MAILBOXES; /* not ours any more */
+		link->mailbox = f->nr_mailboxes; /* not ours any more */
 	}
 	if (was_open && f->events->lost)
 		f->events->lost(f->arg, node);
@@ -257,7 +257,7 @@ static void flush_backlogs(struct dipc_fabric *f)
 	struct dipc_list *pos;
 	unsigned i;
 
-	for (i = 0; i <= DIPC_NODES_MAX; i++)
+	for (i = 0; i <= f->max_nodes; i++)
 		if (f->links[i] && f->links[i]->state == LINK_OPEN)
 			dipc_link_flush_backlog(f->links[i]);
 	dipc_list_for_each (pos, &f->incoming) {
@@ -297,10 +297,35 @@ static void fabric_readable(struct dipc_watch *watch, uint32_t events)
 
 /* ---- life --------------------------------------------------------------- */
 
+static void fabric_free(struct dipc_fabric *f)
+{
+	free(f->links);
+	free(f->fenced);
+	free(f->mailbox_used);
+	free(f);
+}
+
+static struct dipc_fabric *fabric_new(unsigned max_nodes)
+{
+	struct dipc_fabric *f = calloc(1, sizeof(*f));
+
+	if (!f)
+		return NULL;
+	f->max_nodes = max_nodes ? max_nodes : DIPC_NODES_MAX;
+	f->nr_mailboxes = MAILBOXES_PER_NODE * f->max_nodes;
+	f->links = calloc(f->max_nodes + 1, sizeof(*f->links));
+	f->fenced = calloc(f->max_nodes + 1, sizeof(*f->fenced));
+	f->mailbox_used = calloc(f->nr_mailboxes, sizeof(bool));
+	if (f->links && f->fenced && f->mailbox_used)
+		return f;
+	fabric_free(f);
+	return NULL;
+}
+
 int dipc_fabric_create(const struct dipc_fabric_config *config,
 		       struct dipc_fabric **fabric_out)
 {
-	struct dipc_fabric *f = calloc(1, sizeof(*f));
+	struct dipc_fabric *f = fabric_new(config->max_nodes);
 	struct dipc_transport_config tc = {
 		.kind = config->transport,
 		.listen = config->listen,
@@ -323,7 +348,7 @@ int dipc_fabric_create(const struct dipc_fabric_config *config,
 	if (ret)
 		goto err_fabric;
 	ret = dipc_region_create(f->transport, NULL,
-				 (size_t)MAILBOXES * MAILBOX_LEN,
+				 (size_t)f->nr_mailboxes * MAILBOX_LEN,
 				 &f->mailboxes);
 	if (ret)
 		goto err_transport;
@@ -343,7 +368,7 @@ err_mailboxes:
 err_transport:
 	dipc_transport_destroy(f->transport);
 err_fabric:
-	free(f);
+	fabric_free(f);
 	return ret;
 }
 
@@ -366,11 +391,11 @@ void dipc_fabric_destroy(struct dipc_fabric *f)
 	dipc_fabric_fini_bufs(f);
 	dipc_region_destroy(f->mailboxes);
 	dipc_transport_destroy(f->transport);
-	for (i = 0; i <= DIPC_NODES_MAX; i++)
+	for (i = 0; i <= f->max_nodes; i++)
 		free(f->links[i]);
 	links_free(&f->incoming);
 	links_free(&f->closed);
-	free(f);
+	fabric_free(f);
 }
 
 struct dipc_sched *dipc_fabric_sched(struct dipc_fabric *f)
@@ -520,7 +545,7 @@ int dipc_fabric_link(struct dipc_fabric *f, unsigned node,
 	struct dipc_link *link;
 	int ret;
 
-	if (node > DIPC_NODES_MAX)
+	if (node > f->max_nodes)
 		return -ENOLINK;
 	link = f->links[node];
 	if (!link) {
@@ -595,7 +620,7 @@ void dipc_fabric_wake(struct dipc_fabric *f, unsigned node, uint32_t index)
 	struct dipc_link *link;
 	struct wake_job *job;
 
-	if (node > DIPC_NODES_MAX)
+	if (node > f->max_nodes)
 		return;
 	if (node == f->node && f->events->wake) {
 		f->events->wake(f->arg, index);
@@ -642,7 +667,7 @@ void dipc_fabric_fence(struct dipc_fabric *f, unsigned node,
 {
 	struct dipc_list *pos;
 
-	if (node > DIPC_NODES_MAX)
+	if (node > f->max_nodes)
 		return;
 	if (incarnation > f->fenced[node])
 		f->fenced[node] = incarnation;

@@ -99,6 +99,9 @@ struct dipc_fabric_config {
 	const char *transport;  /* "verbs" or "shm" */
 	const char *listen;
 	unsigned peer_timeout_ms;
+	/* The largest node id; 0: DIPC_NODES_MAX. More only in simulation: the
+	   referee and the arena know no others. */
+	unsigned max_nodes;
 	const struct dipc_fabric_events *events; /* borrowed */
 	void *arg;
 };

@@ -5,9 +5,9 @@
 
 #include "runtime/protocol/fabric.h"
 
-#define MAILBOX_SLOT 64u
-#define MAILBOX_LEN  (MAILBOX_SLOT * DIPC_CALL_SLOTS)
-#define MAILBOXES    (4u * DIPC_NODES_MAX)
+#define MAILBOX_SLOT       64u
+#define MAILBOX_LEN        (MAILBOX_SLOT * DIPC_CALL_SLOTS)
+#define MAILBOXES_PER_NODE 4u
 
 #define BUF_MIN_SHIFT 6u  /* 64 bytes */
 #define BUF_MAX_SHIFT 20u /* 1 MiB */
@@ -83,14 +83,17 @@ struct dipc_fabric {
 	uint32_t incarnation;
 	uint8_t ticket[DIPC_TICKET_LEN];
 	bool is_identified;
-	struct dipc_link *links[DIPC_NODES_MAX + 1]; /* outgoing; owned */
-	uint32_t fenced[DIPC_NODES_MAX + 1];         /* incarnations up to it */
+	unsigned max_nodes;
+	/* owned, by node, max_nodes + 1 of each */
+	struct dipc_link **links; /* outgoing; owned */
+	uint32_t *fenced;         /* incarnations up to it */
 	struct dipc_list incoming, closed;
 	struct dipc_arena_super super;
 	struct dipc_region *arena; /* referee: served; borrowed */
 	uint64_t generation;
 	struct dipc_region *mailboxes; /* owned */
-	bool mailbox_used[MAILBOXES];
+	bool *mailbox_used;            /* owned */
+	unsigned nr_mailboxes;
 	struct dipc_list buf_free[BUF_CLASSES];
 	struct dipc_list buf_chunks;
 	unsigned nr_backlogged; /* links with a backlog, upper bound */
