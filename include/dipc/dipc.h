@@ -9,6 +9,8 @@
 #ifndef DIPC_DIPC_H
 #define DIPC_DIPC_H
 
+#include <stddef.h>
+
 #ifdef __cplusplus
 extern "C" {
 #endif
@@ -38,6 +40,27 @@ extern "C" {
  * EACCES (no read permission), EFAULT, ENOLINK. See dipc_pid_node(3).
  */
 int dipc_pid_node(int id, int which, int num, int *pid);
+
+/* dipc_prefetch(): to write the pages, not only to read them. */
+#define DIPC_PREFETCH_WRITE 1
+
+/*
+ * Bring the pages of [ADDR, ADDR + LEN) to this node, all at once, and return
+ * when they are here. With DIPC_PREFETCH_WRITE they are this node's to write.
+ * A hint: another node may take them away again at any time. 0, or -1 with
+ * errno: EINVAL (flags, or a range beyond the end of memory), EACCES (to write,
+ * but attached read-only), ENOMEM (nothing is mapped there), EFAULT (beyond the
+ * end of the segment), EIO (a page is lost), ENOLINK. See dipc_prefetch(3).
+ */
+int dipc_prefetch(const void *addr, size_t len, int flags);
+
+/*
+ * This node has no use for the pages of [ADDR, ADDR + LEN) now: what is here
+ * of them is given back, and modified pages are sent home first. Nothing is
+ * lost; who touches one brings it again. 0, or -1 with errno: EINVAL, EFAULT,
+ * ENOLINK. See dipc_release(3).
+ */
+int dipc_release(void *addr, size_t len);
 
 #ifdef __cplusplus
 }

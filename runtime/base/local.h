@@ -135,7 +135,20 @@ enum dipc_local_call {
 	 * released meanwhile may be missing.
 	 */
 	DIPC_CALL_PAGES = 65,
+
+	/*
+	 * pages: of a segment that the process has attached. PREFETCH: 0 when
+	 * they are here, -EACCES: to write, but attached read-only; RELEASE:
+	 * when they are given up. -EFAULT: not attached, or no such pages;
+	 * -EIO: one is lost.
+	 */
+	DIPC_CALL_PREFETCH = 70,
+	DIPC_CALL_RELEASE,
 };
+
+/* pages.flags of DIPC_CALL_PREFETCH; the first as in dipc.h */
+#define DIPC_LOCAL_PREFETCH_WRITE 1u
+#define DIPC_LOCAL_PREFETCH_START 2u /* answered when it has begun */
 
 /* As DIPC_PID_* of dipc.h. */
 enum dipc_local_pid {
@@ -185,6 +198,11 @@ union dipc_call_args {
 		uint64_t owner;
 		uint32_t tid;
 	} owner;
+	struct {
+		int32_t id;
+		uint32_t flags;
+		uint64_t first, nr;
+	} pages;
 };
 
 /*

@@ -15,6 +15,7 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
+#include "runtime/client/hint.h"
 #include "runtime/client/next.h"
 #include "runtime/client/range.h"
 #include "runtime/base/sys.h"
@@ -346,6 +347,39 @@ static int mapping_remove(char *addr, size_t len)
 	return 0;
 }
 
+/* First what dipcd can do at once; the kernel then meets pages that are here. */
+static int mapping_populate(char *addr, size_t len, int advice)
+{
+	const struct dipc_hint hint = {
+		.call = DIPC_CALL_PREFETCH,
+		.flags = advice == MADV_POPULATE_WRITE
+				 ? DIPC_LOCAL_PREFETCH_WRITE
+				 : 0,
+	};
+
+	/* what it could not do the kernel finds out for itself */
+	(void)dipc_hint_ask(&hint, addr, addr + round_up(len));
+	return next_madvise(addr, len, advice);
+}
+
+/*
+ * The kernel sees whether it is good advice; MADV_WILLNEED does not wait for
+ * what it begins, as there. Nothing that goes wrong is an error of advice.
+ */
+static int mapping_advise(char *addr, size_t len, int advice)
+{
+	const struct dipc_hint hint = {
+		.call = advice == MADV_WILLNEED ? DIPC_CALL_PREFETCH
+						: DIPC_CALL_RELEASE,
+		.flags = DIPC_LOCAL_PREFETCH_START,
+	};
+
+	if (next_madvise(addr, len, advice))
+		return -1;
+	(void)dipc_hint_ask(&hint, addr, addr + round_up(len));
+	return 0;
+}
+
 DIPC_EXPORT int madvise(void *addr, size_t len, int advice)
 {
 	if (!dipc_range_overlaps(addr, len) || (uintptr_t)addr % PAGE_SIZE)
@@ -353,6 +387,12 @@ DIPC_EXPORT int madvise(void *addr, size_t len, int advice)
 	switch (advice) {
 	case MADV_REMOVE:
 		return mapping_remove(addr, round_up(len));
+	case MADV_WILLNEED:
+	case MADV_DONTNEED:
+		return mapping_advise(addr, len, advice);
+	case MADV_POPULATE_READ:
+	case MADV_POPULATE_WRITE:
+		return mapping_populate(addr, len, advice);
 	case MADV_HUGEPAGE:
 		return 0; /* a wish; pages travel one by one */
 	case MADV_COLLAPSE:

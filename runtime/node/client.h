@@ -34,6 +34,7 @@ struct dipc_client {
 	unsigned nr_jobs;                  /* and socket requests */
 	struct dipc_list futex_waits;      /* struct dipc_futex_wait, owned */
 	unsigned nr_futex_waits;
+	unsigned nr_prefetches; /* that nobody waits for */
 	bool is_closed;
 };
 

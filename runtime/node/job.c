@@ -37,6 +37,9 @@ static int64_t job_dispatch(struct dipc_job *job)
 	case DIPC_CALL_STATUS:
 	case DIPC_CALL_PAGES:
 		return dipc_job_admin(job);
+	case DIPC_CALL_PREFETCH:
+	case DIPC_CALL_RELEASE:
+		return dipc_job_pages(job);
 	case DIPC_CALL_INFO:
 	case DIPC_CALL_STAT_INDEX:
 		return dipc_job_info(job);

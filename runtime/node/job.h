@@ -33,6 +33,7 @@ int64_t dipc_job_futex(struct dipc_job *job);
 int64_t dipc_job_owner(struct dipc_job *job);
 int64_t dipc_job_info(struct dipc_job *job);
 int64_t dipc_job_pid_node(struct dipc_job *job);
+int64_t dipc_job_pages(struct dipc_job *job);
 
 /*
  * Objects in slots FIRST to END - 1, as READ, removed ones that programs may

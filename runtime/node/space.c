@@ -150,8 +150,9 @@ static struct map *space_find(struct dipc_space *space, uint64_t addr)
 	return NULL;
 }
 
-struct dipc_segment *dipc_spaces_find(struct dipc_spaces *spaces, uint32_t pid,
-				      int32_t id)
+/* An attachment of ID that PID has, one for writing if it must be; NULL. */
+static struct attach *spaces_find(struct dipc_spaces *spaces, uint32_t pid,
+				  int32_t id, bool is_write)
 {
 	struct dipc_list *pos, *mpos;
 
@@ -166,11 +167,25 @@ struct dipc_segment *dipc_spaces_find(struct dipc_spaces *spaces, uint32_t pid,
 				dipc_container_of(mpos, struct map, in_space);
 
 			if (!map->is_gone &&
-			    dipc_segment_id(map->attach->seg) == id)
-				return map->attach->seg;
+			    dipc_segment_id(map->attach->seg) == id &&
+			    !(is_write && map->attach->is_readonly))
+				return map->attach;
 		}
 	}
 	return NULL;
+}
+
+struct dipc_segment *dipc_spaces_find(struct dipc_spaces *spaces, uint32_t pid,
+				      int32_t id)
+{
+	struct attach *attach = spaces_find(spaces, pid, id, false);
+
+	return attach ? attach->seg : NULL;
+}
+
+bool dipc_spaces_may_write(struct dipc_spaces *spaces, uint32_t pid, int32_t id)
+{
+	return spaces_find(spaces, pid, id, true);
 }
 
 /* Let a mapping end at ADDR, where one goes on beyond. */

@@ -70,6 +70,9 @@ int dipc_space_create(struct dipc_spaces *spaces, int uffd, uint32_t pid,
  */
 struct dipc_segment *dipc_spaces_find(struct dipc_spaces *spaces, uint32_t pid,
 				      int32_t id);
+/* Has process PID segment ID attached so that it may write? */
+bool dipc_spaces_may_write(struct dipc_spaces *spaces, uint32_t pid,
+			   int32_t id);
 uint32_t dipc_space_pid(const struct dipc_space *space);
 
 /*

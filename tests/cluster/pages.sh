@@ -151,12 +151,97 @@ test_ls() {
 	done
 }
 
+# refused NODE COMMAND... WITH: the last word is what it says.
+refused() {
+	for said_to; do :; done
+	n=$1
+	shift
+	command=
+	while [ $# -gt 1 ]; do
+		command="$command $1"
+		shift
+	done
+	step "$n" "$command" && return 1
+	[ "$said" = "$said_to" ]
+}
+
+# Brought before they are touched; given back before others ask.
+test_hints() {
+	players_start
+	step 1 fill 0 1048576 11
+	costs "2 prefetch 1 1048000 0" nr_recalled=0
+	costs "2 value 409600 11" nr_read_misses=0 nr_doorbells=0
+	costs "2 value 1044480 11" nr_read_misses=0 nr_doorbells=0
+	# once ours to write, no other node is asked again
+	step 2 prefetch 0 1048576 1
+	costs "2 fill 0 1048576 12" nr_read_misses=0 nr_write_misses=0 \
+		nr_upgrades=0 nr_doorbells=0
+	# home before anybody asks: their write recalls nothing
+	step 2 release 4096 1044480
+	costs "3 write 409600 13" nr_write_misses=1 nr_recalls=0 \
+		nr_invalidations=0
+	costs "3 write 0 14" nr_write_misses=1 nr_recalls=1
+	costs "2 value 409600 13" nr_read_misses=1
+	step 2 value 413696 12
+	step 2 value 0 14
+	# system calls on what is not here
+	step 2 release 0 1048576
+	step 2 load 200 900000 77
+	step 3 value 409600 5570193308531903821 # 0x4d4d...
+	step 2 release 0 8388608 # twice, and what never was here
+	step 2 release 0 8388608
+	step 3 value 409600 5570193308531903821
+	players_stop
+}
+
+# What plain programs say of their memory.
+test_madvise() {
+	players_start
+	step 1 fill 0 262144 21
+	step 2 advise 0 262144 22 # MADV_POPULATE_READ
+	costs "2 value 131072 21" nr_read_misses=0
+	step 2 advise 0 262144 23 # MADV_POPULATE_WRITE
+	costs "2 fill 0 262144 22" nr_write_misses=0 nr_upgrades=0
+	step 2 advise 0 262144 4 # MADV_DONTNEED
+	costs "3 write 131072 23" nr_recalls=0
+	step 2 value 0 22
+	step 2 value 131072 23
+	# begun, not waited for
+	snapshot "$WORK/before"
+	step 1 advise 0 262144 3 # MADV_WILLNEED
+	tries=0
+	until [ "$(changed 1 nr_fills)" = nr_fills=64 ]; do
+		tries=$((tries + 1))
+		[ $tries -lt 100 ]
+		sleep 0.1
+	done
+	costs "1 value 258048 22" nr_read_misses=0
+	players_stop
+}
+
+test_hints_refused() {
+	player 1
+	player 2 ro
+	player 3
+	step 1 fill 0 8192 31
+	step 2 prefetch 0 8192 0
+	refused 2 prefetch 0 8192 1 "Permission denied"
+	refused 2 prefetch 0 8192 4 "Invalid argument"
+	# not mapped at all, and the end of memory
+	refused 2 prefetch 8388608 1099511627776 0 "Cannot allocate memory"
+	refused 2 release 0 -1 "Invalid argument"
+	step 2 value 4096 31
+	step 2 release 0 4096 # only a reader: it may give up copies
+	costs "2 value 0 31" nr_read_misses=1
+	players_stop
+}
+
 if ! cluster_up 3; then
 	failed=$((failed + 1))
 	summary
 	exit 1
 fi
-for name in ${*:-cost ls}; do
+for name in ${*:-cost ls hints madvise hints_refused}; do
 	run_case "$name" "test_$name"
 done
 summary

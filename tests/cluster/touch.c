@@ -6,10 +6,15 @@
  *
  *	read OFFSET		write OFFSET VALUE	value OFFSET VALUE
  *	fight OFFSET SECONDS	(increments a word as fast as it can)
+ *	fill OFFSET SIZE VALUE	(the first word of each page)
+ *	load OFFSET SIZE BYTE	(with read(2))
+ *	prefetch OFFSET SIZE FLAGS	release OFFSET SIZE
+ *	advise OFFSET SIZE ADVICE
  */
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/ipc.h>
+#include <sys/mman.h>
 #include <sys/shm.h>
 #include <time.h>
 
@@ -56,14 +61,81 @@ static int do_fight(const long *args)
 	return 0;
 }
 
+static void check_range(const long *args)
+{
+	if (args[0] < 0 || args[1] < 0 || (size_t)args[0] > size ||
+	    (size_t)args[1] > size - (size_t)args[0])
+		die("bad range");
+}
+
+static int do_fill(const long *args)
+{
+	long off;
+
+	check_range(args);
+	for (off = 0; off < args[1]; off += 4096)
+		*(volatile uint64_t *)(void *)(seg + args[0] + off) =
+			(uint64_t)args[2];
+	return 0;
+}
+
+static int do_load(const long *args)
+{
+	int fd = memfd_create("load", 0);
+	size_t len = (size_t)args[1];
+	char *bytes = malloc(len);
+	ssize_t n;
+
+	check_range(args);
+	if (fd < 0 || !bytes)
+		die("memfd");
+	memset(bytes, (int)args[2], len);
+	if (write(fd, bytes, len) != (ssize_t)len || lseek(fd, 0, SEEK_SET))
+		die("write");
+	n = read(fd, seg + args[0], len);
+	if (n == (ssize_t)len && memcmp(bytes, seg + args[0], len))
+		n = 0;
+	free(bytes);
+	close(fd);
+	return n == (ssize_t)len ? 0 : n < 0 ? -errno : -EBADMSG;
+}
+
+/* A call that must leave errno alone when it succeeds. */
+static int result(int ret)
+{
+	if (ret)
+		return -errno;
+	return errno == ENOTNAM ? 0 : -ENOTNAM;
+}
+
+static int do_prefetch(const long *args)
+{
+	errno = ENOTNAM;
+	return result(
+		dipc_prefetch(seg + args[0], (size_t)args[1], (int)args[2]));
+}
+
+static int do_release(const long *args)
+{
+	errno = ENOTNAM;
+	return result(dipc_release(seg + args[0], (size_t)args[1]));
+}
+
+static int do_advise(const long *args)
+{
+	errno = ENOTNAM;
+	return result(madvise(seg + args[0], (size_t)args[1], (int)args[2]));
+}
+
 static const struct {
 	const char *name;
 	int (*fn)(const long *args); /* 0 or -errno */
 } commands[] = {
-	{"read", do_read},
-	{"write", do_write},
-	{"value", do_value},
-	{"fight", do_fight},
+	{"read", do_read},         {"write", do_write},
+	{"value", do_value},       {"fight", do_fight},
+	{"fill", do_fill},         {"load", do_load},
+	{"prefetch", do_prefetch}, {"release", do_release},
+	{"advise", do_advise},
 };
 
 static int run(char *line)
