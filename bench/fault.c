@@ -36,17 +36,21 @@ enum fault_kind {
 	FAULT_READ,    /* of a missing page */
 	FAULT_WRITE,   /* to a missing page */
 	FAULT_PROTECT, /* to a protected page */
+	FAULT_RUN,     /* of a missing page, and its neighbours come, too */
 };
+
+#define RUN_MAX 256u /* pages */
 
 struct fault {
 	enum fault_kind kind;
+	size_t run; /* bytes installed at a time */
 	char *map;
 	size_t len;
 	int uffd; /* owned */
 };
 
 /* The bytes at hand; and what a signal handler knows. */
-static char source[BENCH_PAGE] __attribute__((aligned(BENCH_PAGE)));
+static char source[RUN_MAX * BENCH_PAGE] __attribute__((aligned(BENCH_PAGE)));
 static struct fault fault = {.uffd = -1};
 
 /* ---- userfaultfd -------------------------------------------------------- */
@@ -56,7 +60,7 @@ static int fault_copy(const struct fault *f, uint64_t addr, bool is_protected)
 	struct uffdio_copy copy = {
 		.dst = addr,
 		.src = (uintptr_t)source,
-		.len = BENCH_PAGE,
+		.len = f->run,
 		.mode = is_protected ? UFFDIO_COPY_MODE_WP : 0,
 	};
 
@@ -74,10 +78,10 @@ static int fault_protect(const struct fault *f, uint64_t addr, uint64_t len,
 /* What the handler does, whoever it is. */
 static int fault_settle(const struct fault *f, uint64_t addr)
 {
-	addr &= ~(uint64_t)(BENCH_PAGE - 1);
+	addr -= (addr - (uintptr_t)f->map) % f->run;
 	if (f->kind == FAULT_PROTECT)
 		return fault_protect(f, addr, BENCH_PAGE, 0);
-	return fault_copy(f, addr, f->kind == FAULT_READ);
+	return fault_copy(f, addr, f->kind != FAULT_WRITE);
 }
 
 static int fault_open(struct fault *f, size_t len, uint64_t features)
@@ -173,6 +177,15 @@ static pid_t handler_start(const struct fault *f, enum fault_handler handler)
 	return pid;
 }
 
+static void handler_stop(pid_t pid)
+{
+	if (!pid)
+		return;
+	kill(pid, SIGKILL);
+	while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
+		;
+}
+
 /* ---- sides -------------------------------------------------------------- */
 
 static int fault_work(struct bench_run *run, enum fault_kind kind,
@@ -183,6 +196,7 @@ static int fault_work(struct bench_run *run, enum fault_kind kind,
 	pid_t pid;
 
 	fault.kind = kind;
+	fault.run = BENCH_PAGE;
 	memset(source, 'x', sizeof(source));
 	if (!order)
 		return -1;
@@ -196,11 +210,7 @@ static int fault_work(struct bench_run *run, enum fault_kind kind,
 	bench_run_ready(run);
 	for (i = 0; i < nr; i++)
 		bench_page_touch(run, fault.map, order[i], kind != FAULT_READ);
-	if (pid) {
-		kill(pid, SIGKILL);
-		while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
-			;
-	}
+	handler_stop(pid);
 	free(order);
 	return 0;
 
@@ -263,6 +273,29 @@ int bench_fault_protect_signal(const struct bench_job *job,
 {
 	(void)job;
 	return fault_work(run, FAULT_PROTECT, FAULT_SIGNAL);
+}
+
+int bench_fault_stream(const struct bench_job *job, struct bench_run *run)
+{
+	unsigned i, nr = bench_run_loops(run);
+	pid_t pid;
+
+	fault.kind = FAULT_RUN;
+	fault.run = job->size;
+	memset(source, 'x', sizeof(source));
+	if (fault_open(&fault, nr * BENCH_MIB, 0))
+		return -1;
+	pid = handler_start(&fault, FAULT_SPINS);
+	if (pid < 0)
+		return -1;
+	bench_run_ready(run);
+	bench_run_begin(run);
+	for (i = 0; i < nr; i++) {
+		bench_page_read_bytes(fault.map + i * BENCH_MIB, BENCH_MIB);
+		bench_run_end(run);
+	}
+	handler_stop(pid);
+	return 0;
 }
 
 int bench_fault_memfd(const struct bench_job *job, struct bench_run *run)

@@ -12,6 +12,7 @@
 #define ROUNDS       7u
 #define SMOKE_ROUNDS 2u
 #define SMOKE_COUNT  10u
+#define SAMPLES_MAX  1000000u
 
 static const char usage[] =
 	"dipc-bench [OPTION]... [NAME]...: measure a cluster on this machine\n"
@@ -21,6 +22,7 @@ static const char usage[] =
 	"  --transport T  start one with transport T, shm or verbs\n"
 	"  --set K=V      start one with this setting, as `dipc up` takes it\n"
 	"  --rounds N     rounds to take medians of, 1 to 31 (7)\n"
+	"  --samples N    at most so many samples in a round\n"
 	"  --smoke        a few samples only, to see that it works\n"
 	"  --list         names and what a sample is\n"
 	"\n"
@@ -30,7 +32,7 @@ struct options {
 	const char *dir;
 	struct bench_start start;
 	bool is_json, is_smoke;
-	unsigned nr_rounds;
+	unsigned nr_rounds, nr_samples;
 	char **names; /* NULL ends */
 };
 
@@ -149,7 +151,9 @@ static int measure(struct bench_cluster *cluster, const struct bench *bench,
 {
 	/* too much for a stack */
 	static struct bench_result result[BENCH_ROUNDS_MAX][BENCH_SIDES_MAX];
-	unsigned count = options->is_smoke ? SMOKE_COUNT : bench->count;
+	unsigned count = options->nr_samples < bench->count
+				 ? options->nr_samples
+				 : bench->count;
 	key_t key = bench_key_choose();
 	unsigned round, side;
 
@@ -214,14 +218,15 @@ static int set_add(struct bench_start *start, const char *text)
 	return 0;
 }
 
-static int rounds_parse(const char *text, unsigned *nr_out)
+static int number_parse(const char *option, const char *text, unsigned max,
+			unsigned *nr_out)
 {
 	char *end;
 	unsigned long nr = strtoul(text, &end, 10);
 
-	if (*end || !nr || nr > BENCH_ROUNDS_MAX) {
-		fprintf(stderr, "dipc-bench: --rounds: 1 to %u, not '%s'\n",
-			BENCH_ROUNDS_MAX, text);
+	if (*end || !nr || nr > max) {
+		fprintf(stderr, "dipc-bench: --%s: 1 to %u, not '%s'\n", option,
+			max, text);
 		return -1;
 	}
 	*nr_out = (unsigned)nr;
@@ -237,6 +242,7 @@ static int options_parse(struct options *options, int argc, char **argv)
 		{"transport", required_argument, NULL, 't'},
 		{"set", required_argument, NULL, 'S'},
 		{"rounds", required_argument, NULL, 'r'},
+		{"samples", required_argument, NULL, 'n'},
 		{"smoke", no_argument, NULL, 's'},
 		{"list", no_argument, NULL, 'l'},
 		{"help", no_argument, NULL, 'h'},
@@ -260,7 +266,13 @@ static int options_parse(struct options *options, int argc, char **argv)
 				return -1;
 			break;
 		case 'r':
-			if (rounds_parse(optarg, &options->nr_rounds))
+			if (number_parse("rounds", optarg, BENCH_ROUNDS_MAX,
+					 &options->nr_rounds))
+				return -1;
+			break;
+		case 'n':
+			if (number_parse("samples", optarg, SAMPLES_MAX,
+					 &options->nr_samples))
 				return -1;
 			break;
 		case 's':
@@ -276,6 +288,9 @@ static int options_parse(struct options *options, int argc, char **argv)
 			return -1;
 		}
 	}
+	if (!options->nr_samples)
+		options->nr_samples =
+			options->is_smoke ? SMOKE_COUNT : SAMPLES_MAX;
 	if (!options->nr_rounds)
 		options->nr_rounds = options->is_smoke ? SMOKE_ROUNDS : ROUNDS;
 	options->names = argv + optind;

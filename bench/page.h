@@ -6,6 +6,7 @@
 #include "bench.h"
 
 #define BENCH_PAGE 4096u
+#define BENCH_MIB  (1ul << 20)
 
 /*
  * The numbers 0 to NR - 1 in an order that no read-ahead can follow, the same
@@ -15,6 +16,8 @@ unsigned *bench_page_order(unsigned nr);
 /* Touch what page I in ORDER of MAP says. One sample. */
 void bench_page_touch(struct bench_run *run, void *map, unsigned page,
 		      bool is_write);
+/* Reads every word. */
+void bench_page_read_bytes(const char *from, size_t len);
 
 /* JOB's segment, made by role 0, and attached. Its id, or -1, said. */
 int bench_segment_open(const struct bench_job *job, size_t size,
@@ -81,6 +84,8 @@ int bench_fault_protect_asleep(const struct bench_job *job,
 			       struct bench_run *run);
 int bench_fault_protect_signal(const struct bench_job *job,
 			       struct bench_run *run);
+/* MiB after MiB, SIZE bytes installed at each fault. */
+int bench_fault_stream(const struct bench_job *job, struct bench_run *run);
 /* What the kernel alone needs to put bytes into a hole of a memfd. */
 int bench_fault_memfd(const struct bench_job *job, struct bench_run *run);
 

@@ -10,24 +10,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define MIB        (1ul << 20)
-#define MIB_PAGES  (MIB / BENCH_PAGE)
-#define PAGE_WORDS (BENCH_PAGE / sizeof(uint64_t))
-#define NO_MEMORY  ((void *)-1)
-
-/* Where sums go, so that nobody finds the reading superfluous. */
-static uint64_t sink;
-
-static void read_bytes(const char *from, size_t len)
-{
-	const uint64_t *word = (const void *)from;
-	uint64_t sum = 0;
-	size_t i;
-
-	for (i = 0; i < len / sizeof(*word); i++)
-		sum += word[i];
-	sink += sum;
-}
+#define NO_MEMORY ((void *)-1)
 
 /* Role 0's part of it: LEN bytes, written and sent home. */
 static int make_work(const struct bench_job *job, struct bench_run *run, int id,
@@ -49,20 +32,20 @@ static int seq_work(const struct bench_job *job, struct bench_run *run,
 	void *map;
 	int id;
 
-	id = bench_segment_open(job, nr * MIB, &map);
+	id = bench_segment_open(job, nr * BENCH_MIB, &map);
 	if (id < 0)
 		return -1;
 	if (!job->role)
-		return make_work(job, run, id, map, nr * MIB);
+		return make_work(job, run, id, map, nr * BENCH_MIB);
 	bench_run_ready(run);
 	bench_run_begin(run);
 	for (i = 0; i < nr; i++) {
-		char *at = (char *)map + i * MIB;
+		char *at = (char *)map + i * BENCH_MIB;
 
 		if (is_write)
-			memset(at, (int)i, MIB);
+			memset(at, (int)i, BENCH_MIB);
 		else
-			read_bytes(at, MIB);
+			bench_page_read_bytes(at, BENCH_MIB);
 		bench_run_end(run);
 	}
 	return 0;
@@ -98,7 +81,7 @@ int bench_page_random_read(const struct bench_job *job, struct bench_run *run)
 	for (i = 0; i < bench_run_loops(run); i++) {
 		size_t at = (size_t)order[i % nr_pages] * BENCH_PAGE;
 
-		read_bytes((char *)map + at, BENCH_PAGE);
+		bench_page_read_bytes((char *)map + at, BENCH_PAGE);
 		bench_run_end(run);
 	}
 	free(order);

@@ -32,6 +32,11 @@
 		.name = (NAME), .work = bench_raw_read_stream, .nr_roles = 1,  \
 		.size = (SIZE), .per_sample = (NR)                             \
 	}
+#define RUNS(NAME, PAGES)                                                      \
+	{                                                                      \
+		.name = (NAME), .work = bench_fault_stream, .nr_roles = 1,     \
+		.size = (PAGES)*BENCH_PAGE                                     \
+	}
 #define KERNEL(NR, WORK)                                                       \
 	{                                                                      \
 		.name = "kernel", .work = (WORK), .nr_roles = (NR)             \
@@ -127,6 +132,8 @@ const struct bench bench_page[] = {
 			NODES(2, bench_page_seq_read),
 			RAW_STREAM("raw READ 4K x32", BENCH_PAGE, 256),
 			RAW_STREAM("raw READ 64K x32", 65536, 16),
+			RUNS("fault 16 pages", 16),
+			RUNS("fault 256 pages", 256),
 			KERNEL(2, bench_page_seq_read),
 		},
 	},
@@ -139,6 +146,8 @@ const struct bench bench_page[] = {
 			NODES(2, bench_page_seq_write),
 			RAW_STREAM("raw READ 4K x32", BENCH_PAGE, 256),
 			RAW_STREAM("raw READ 64K x32", 65536, 16),
+			RUNS("fault 16 pages", 16),
+			RUNS("fault 256 pages", 256),
 			KERNEL(2, bench_page_seq_write),
 		},
 	},
