@@ -37,6 +37,9 @@ enum dipc_request_type {
 	DIPC_REQ_INVALIDATE = 1, /* pages.c: a sharer drops its copy */
 	DIPC_REQ_RECALL,         /* pages.c: the holder gives the page up */
 	DIPC_REQ_PING,
+	DIPC_REQ_RECALL_RUN = 7,  /* pages_request.c: RECALL of several pages:
+				    bit i of arg[0] is page + i. The answer's
+				    arg[0]: those that it has never held */
 	DIPC_REQ_SEM_FORGET = 10, /* sem_peers.c: READ the slot again */
 	DIPC_REQ_SEM_CLEAR, /* clear adjustments of arg[0], a semaphore or -1;
 			       arg[1]: the new epoch */
@@ -161,6 +164,7 @@ struct dipc_tx_counters {
 /* ---- one-sided operations ----------------------------------------------- */
 
 #define DIPC_TX_MAX 16u /* work requests in a transaction */
+#define DIPC_TX_RUN 32u /* in one with dipc_tx_lend() */
 
 /*
  * A chain under construction and then in flight. Its buffer is registered
@@ -192,7 +196,9 @@ struct dipc_tx {
 	struct dipc_fiber *fiber;
 	struct dipc_list node; /* private: the link's backlog */
 	struct dipc_op op;
-	struct dipc_wr wr[DIPC_TX_MAX];
+	struct dipc_wr *wr; /* `few`, or borrowed: dipc_tx_lend() */
+	unsigned max;
+	struct dipc_wr few[DIPC_TX_MAX];
 };
 
 /* TX has been posted: where it counts. */
@@ -216,12 +222,24 @@ static inline void dipc_tx_count(const struct dipc_tx *tx)
 /* 0, -ENOMEM, -ENOLINK. */
 int dipc_tx_begin(struct dipc_tx *tx, struct dipc_link *link, size_t bytes);
 void dipc_tx_end(struct dipc_tx *tx);
+/*
+ * Make room for DIPC_TX_RUN work requests, in WR, the caller's until the end.
+ * TX is empty, and not for dipc_tx_post().
+ */
+void dipc_tx_lend(struct dipc_tx *tx, struct dipc_wr wr[DIPC_TX_RUN]);
+/* How many work requests may still be added. */
+static inline unsigned dipc_tx_room(const struct dipc_tx *tx)
+{
+	return tx->max - tx->nr;
+}
 /* Offset OFF of the memory that LINK's handshake named (the arena). */
 struct dipc_remote dipc_tx_at(const struct dipc_link *link, uint64_t off);
 /* Each adds one work request; too many or too large is a bug (asserted). */
 void *dipc_tx_read(struct dipc_tx *tx, struct dipc_remote from, size_t len);
 void dipc_tx_write(struct dipc_tx *tx, struct dipc_remote to, const void *src,
 		   size_t len);
+/* The same; fill what is returned before the transaction is run. */
+void *dipc_tx_write_here(struct dipc_tx *tx, struct dipc_remote to, size_t len);
 const uint64_t *dipc_tx_cas(struct dipc_tx *tx, struct dipc_remote at,
 			    uint64_t compare, uint64_t swap);
 const uint64_t *dipc_tx_faa(struct dipc_tx *tx, struct dipc_remote at,

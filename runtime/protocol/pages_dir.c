@@ -211,6 +211,19 @@ const uint64_t *dipc_entry_look(struct page *pg, struct dipc_tx *tx)
 
 /* ---- the lock ----------------------------------------------------------- */
 
+unsigned dipc_entry_ops(struct page *pg)
+{
+	return page_is_wide(pg) ? 2 : 1;
+}
+
+bool dipc_entry_may_claim(struct page *pg)
+{
+	if (page_is_wide(pg))
+		return wide_is_ours(pg, pg->seen & ~((uint64_t)WIDE_NODE_MASK
+						     << WIDE_LOCKER_SHIFT));
+	return !(page_guess(pg) & ~word_bit(page_me(pg)));
+}
+
 void dipc_entry_lock(struct page *pg, struct dipc_tx *tx, bool is_write,
 		     struct entry_lock *lk)
 {
@@ -222,7 +235,7 @@ void dipc_entry_lock(struct page *pg, struct dipc_tx *tx, bool is_write,
 	}
 	lk->sharers = NULL;
 	lk->word = page_guess(pg);
-	lk->is_claim = is_write && !(lk->word & ~word_bit(me));
+	lk->is_claim = is_write && dipc_entry_may_claim(pg);
 	if (lk->is_claim) {
 		lk->next = word_set_holder(word_bit(me), me);
 		pg->was_holder = true;

@@ -134,6 +134,10 @@ struct entry_lock {
 	uint64_t word, next;
 	bool is_claim; /* nothing to unlock: we hold the page already */
 };
+/* Work requests that an arrival or a lock takes at most (to write: a claim). */
+unsigned dipc_entry_ops(struct page *pg);
+/* May a lock to write be a claim, as far as we know? */
+bool dipc_entry_may_claim(struct page *pg);
 void dipc_entry_lock(struct page *pg, struct dipc_tx *tx, bool is_write,
 		     struct entry_lock *lk);
 /* False: pg->seen is news. True: lk->word is what it was. */

@@ -35,7 +35,7 @@ bool dipc_page_allows(const struct page *pg, bool is_write)
 	return pg->state == PAGE_M || (pg->state == PAGE_S && !is_write);
 }
 
-static void fault_free(struct dipc_pages *pages, struct fault *fault)
+void dipc_fault_free(struct dipc_pages *pages, struct fault *fault)
 {
 	dipc_list_del(&fault->node);
 	dipc_list_add_tail(&pages->free_faults, &fault->node);
@@ -105,7 +105,7 @@ void dipc_page_settle(struct page *pg)
 			dipc_container_of(pos, struct fault, node);
 
 		if (fault_settle(pg, fault))
-			fault_free(pages, fault);
+			dipc_fault_free(pages, fault);
 	}
 }
 
@@ -141,7 +141,7 @@ static int page_install(struct page *pg, const void *data, enum page_state to)
 			dipc_segment_fail(seg, "its page cache failed");
 			return ret;
 		}
-		fault_free(pages, fault);
+		dipc_fault_free(pages, fault);
 		seg->counters.nr_fills++;
 	}
 	dipc_page_set_state(pg, to);
@@ -229,11 +229,7 @@ static int page_publish(struct page *pg, struct lock *lk, unsigned holder,
 
 /* ---- asking others ------------------------------------------------------ */
 
-/*
- * NODE does not answer. 0: it is out of the cluster; -EAGAIN: it is not, ask
- * again.
- */
-static int node_await_fenced(struct dipc_pages *pages, unsigned node)
+int dipc_pages_await_fenced(struct dipc_pages *pages, unsigned node)
 {
 	struct backoff backoff = {0};
 
@@ -278,7 +274,7 @@ static int page_recall(struct page *pg, unsigned holder, bool is_write)
 		}
 		if (ret == 0)
 			return call.answer.status ? -ENODATA : 0;
-		if (node_await_fenced(seg->pages, holder) == 0)
+		if (dipc_pages_await_fenced(seg->pages, holder) == 0)
 			return -ENODATA;
 	}
 	return -ENOLINK;
@@ -341,7 +337,7 @@ static int page_invalidate(struct page *pg, struct nodeset *sharers)
 		page_ask_all(pg, sharers);
 		for (n = dipc_nodeset_next(sharers, 0); n;
 		     n = dipc_nodeset_next(sharers, n))
-			if (node_await_fenced(seg->pages, n) == 0)
+			if (dipc_pages_await_fenced(seg->pages, n) == 0)
 				dipc_nodeset_del(sharers, n);
 	}
 	return 0;

@@ -1,10 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Bringing pages before anybody meets them absent. */
-#include "runtime/protocol/pages_private.h"
-
 #include <errno.h>
 
-#define FETCH_BATCH 64u /* pages asked for before the first is waited for */
+#include "runtime/protocol/pages_run.h"
 
 /* Ask for PG as a fault would that nobody waits for. Fiber. 0 or -errno. */
 static int page_want(struct page *pg, bool is_write)
@@ -39,13 +37,17 @@ static int page_await(struct page *pg, bool is_write)
 	return pg->state == PAGE_BAD ? -EIO : 0;
 }
 
-static int fetch_batch(struct dipc_segment *seg, uint64_t first, uint64_t nr,
-		       bool is_write)
+static int fetch_run(struct dipc_segment *seg, uint64_t first, unsigned nr,
+		     bool is_write)
 {
-	struct page *pages[FETCH_BATCH];
+	struct page *pages[RUN_PAGES];
 	int ret = 0, err;
 	unsigned i, n;
 
+	/* most of them together, what is left one by one */
+	for (n = 0; n < nr;)
+		n += dipc_run_fetch(seg, first + n, nr - n, is_write,
+				    DIPC_PAGER_NOBODY);
 	for (n = 0; n < nr; n++) {
 		pages[n] = dipc_page_get(seg, first + n);
 		ret = pages[n] ? page_want(pages[n], is_write) : -ENOMEM;
@@ -63,18 +65,18 @@ static int fetch_batch(struct dipc_segment *seg, uint64_t first, uint64_t nr,
 int dipc_pages_fetch(struct dipc_segment *seg, uint64_t first, uint64_t nr,
 		     bool is_write)
 {
-	uint64_t n;
+	unsigned n;
 	int ret = 0;
 
 	if (first > seg->nr_pages || nr > seg->nr_pages - first)
 		return -EINVAL;
 	dipc_segment_fiber_begin(seg);
 	for (; nr && ret == 0; first += n, nr -= n) {
-		n = nr < FETCH_BATCH ? nr : FETCH_BATCH;
+		n = dipc_run_length(first, nr);
 		if (seg->is_dead || seg->is_closing || seg->is_stopping)
 			ret = -ENOLINK;
 		else
-			ret = fetch_batch(seg, first, n, is_write);
+			ret = fetch_run(seg, first, n, is_write);
 	}
 	dipc_segment_fiber_end(seg);
 	return ret;

@@ -155,6 +155,12 @@ void dipc_pages_backoff(struct dipc_pages *pages, struct backoff *b);
 int dipc_page_ask(struct page *pg, bool is_write, uint64_t who);
 
 /* pages_fault.c */
+void dipc_fault_free(struct dipc_pages *pages, struct fault *fault);
+/*
+ * NODE does not answer. 0: it is out of the cluster; -EAGAIN: it is not, ask
+ * again. Fiber.
+ */
+int dipc_pages_await_fenced(struct dipc_pages *pages, unsigned node);
 void dipc_page_fiber(void *page);
 /* Does the state of PG let this node read it, or write? */
 bool dipc_page_allows(const struct page *pg, bool is_write);
@@ -182,7 +188,15 @@ void dipc_page_count_hold(struct page *pg, uint64_t ns);
 /* SEG is about to be freed: keep what it counted in its node's sum. */
 void dipc_segment_count_over(struct dipc_segment *seg);
 
+/* pages_serve.c: several pages for one request */
+void dipc_pages_request_run(struct dipc_pages *pages, struct dipc_incoming *in);
 /* pages_request.c */
+/* May a request for PG be served now? */
+bool dipc_page_is_free(const struct page *pg);
+/* Until when PG is kept whoever asks. */
+uint64_t dipc_page_held_until(const struct page *pg);
+/* As dipc_pages_request() for IN again, soon: no memory now. */
+void dipc_pages_defer(struct dipc_pages *pages, struct dipc_incoming *in);
 void dipc_pages_retry_requests(struct dipc_timer *timer);
 
 #endif

@@ -28,7 +28,7 @@ static void request_answer(struct dipc_incoming *in, int status)
 }
 
 /* May it be served now? */
-static bool page_is_free(const struct page *pg)
+bool dipc_page_is_free(const struct page *pg)
 {
 	return pg->phase != PHASE_FILLING && !pg->is_serving;
 }
@@ -37,7 +37,7 @@ static bool page_is_free(const struct page *pg)
  * A copy is kept for its hold time; not while our fiber waits for the lock,
  * which the asker has.
  */
-static uint64_t page_held_until(const struct page *pg)
+uint64_t dipc_page_held_until(const struct page *pg)
 {
 	if (pg->phase == PHASE_WAITING || pg->state == PAGE_I)
 		return 0;
@@ -52,19 +52,19 @@ static int page_write_home(struct page *pg, bool keep)
 	struct dipc_segment *seg = page_segment(pg);
 	const struct dipc_pager_ops *ops = seg->pager->ops;
 	uint64_t index = page_index(pg);
-	uint8_t data[DIPC_PAGE_SIZE];
 	struct dipc_tx tx;
+	void *data;
 	int ret;
 
 	ret = dipc_page_tx(pg, &tx, DIPC_PAGE_SIZE + ENTRY_BYTES);
 	if (ret)
 		return ret;
+	data = dipc_tx_write_here(&tx, dipc_page_data_at(pg), DIPC_PAGE_SIZE);
 	ret = ops->protect_and_copy(seg->pager, index, 1, data);
 	if (ret == 0 && !keep)
 		ret = ops->drop(seg->pager, index, 1);
 	if (ret)
 		goto out_tx;
-	dipc_tx_write(&tx, dipc_page_data_at(pg), data, sizeof(data));
 	/* an atomic in any case: its answer says that the WRITE is placed */
 	if (keep)
 		(void)dipc_entry_look(pg, &tx);
@@ -167,11 +167,11 @@ static void request_fiber(void *arg)
 
 	free(arg);
 	for (;;) {
-		if (!page_is_free(pg)) {
+		if (!dipc_page_is_free(pg)) {
 			(void)dipc_waitq_wait(&pg->wq, DIPC_NEVER);
 			continue;
 		}
-		until = page_held_until(pg);
+		until = dipc_page_held_until(pg);
 		if (dipc_fabric_now(f) >= until)
 			break;
 		/* woken early when the phase changes */
@@ -218,6 +218,10 @@ void dipc_pages_request(struct dipc_pages *pages, struct dipc_incoming *in)
 	struct dipc_segment *seg;
 	struct page *pg;
 
+	if (in->request.type == DIPC_REQ_RECALL_RUN) {
+		dipc_pages_request_run(pages, in);
+		return;
+	}
 	seg = dipc_segment_find(pages, (int32_t)in->request.object);
 	if (!seg || seg->is_opening) {
 		request_answer_unknown(in);
@@ -235,16 +239,20 @@ void dipc_pages_request(struct dipc_pages *pages, struct dipc_incoming *in)
 		request_answer_unknown(in);
 		return;
 	}
-	if (page_is_free(pg) && pg->state != PAGE_M && !seeded_bug(1) &&
-	    dipc_fabric_now(pages->fabric) >= page_held_until(pg)) {
+	if (dipc_page_is_free(pg) && pg->state != PAGE_M && !seeded_bug(1) &&
+	    dipc_fabric_now(pages->fabric) >= dipc_page_held_until(pg)) {
 		page_serve(pg, in);
 		return;
 	}
-	if (request_spawn(pg, in)) {
-		dipc_list_add_tail(&pages->deferred, &in->user);
-		dipc_timer_set(dipc_fabric_sched(pages->fabric), &pages->retry,
-			       dipc_fabric_now(pages->fabric) + RETRY_NS);
-	}
+	if (request_spawn(pg, in))
+		dipc_pages_defer(pages, in);
+}
+
+void dipc_pages_defer(struct dipc_pages *pages, struct dipc_incoming *in)
+{
+	dipc_list_add_tail(&pages->deferred, &in->user);
+	dipc_timer_set(dipc_fabric_sched(pages->fabric), &pages->retry,
+		       dipc_fabric_now(pages->fabric) + RETRY_NS);
 }
 
 void dipc_pages_retry_requests(struct dipc_timer *timer)

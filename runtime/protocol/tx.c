@@ -118,9 +118,20 @@ int dipc_tx_begin(struct dipc_tx *tx, struct dipc_link *link, size_t bytes)
 	tx->is_posted = false;
 	tx->status = 0;
 	tx->fiber = NULL;
+	tx->wr = tx->few;
+	tx->max = DIPC_TX_MAX;
 	dipc_list_init(&tx->node);
 	dipc_tx_again(tx);
 	return 0;
+}
+
+void dipc_tx_lend(struct dipc_tx *tx, struct dipc_wr wr[DIPC_TX_RUN])
+{
+	assert(tx->nr == 0);
+	tx->wr = wr;
+	tx->max = dipc_transport_limits(tx->link->fabric->transport)->max_chain;
+	if (tx->max > DIPC_TX_RUN)
+		tx->max = DIPC_TX_RUN;
 }
 
 void dipc_tx_again(struct dipc_tx *tx)
@@ -170,7 +181,7 @@ static struct dipc_wr *tx_add(struct dipc_tx *tx, enum dipc_wr_op op,
 {
 	struct dipc_wr *wr = &tx->wr[tx->nr];
 
-	assert(tx->nr < DIPC_TX_MAX);
+	assert(tx->nr < tx->max);
 	tx->nr++;
 	memset(wr, 0, sizeof(*wr));
 	wr->op = op;
@@ -191,7 +202,12 @@ void *dipc_tx_read(struct dipc_tx *tx, struct dipc_remote from, size_t len)
 void dipc_tx_write(struct dipc_tx *tx, struct dipc_remote to, const void *src,
 		   size_t len)
 {
-	memcpy(tx_add(tx, DIPC_WR_WRITE, to, len)->local, src, len);
+	memcpy(dipc_tx_write_here(tx, to, len), src, len);
+}
+
+void *dipc_tx_write_here(struct dipc_tx *tx, struct dipc_remote to, size_t len)
+{
+	return tx_add(tx, DIPC_WR_WRITE, to, len)->local;
 }
 
 const uint64_t *dipc_tx_cas(struct dipc_tx *tx, struct dipc_remote at,
@@ -359,7 +375,9 @@ int dipc_tx_post(struct dipc_tx *tx)
 		dipc_tx_end(tx);
 		return -ENOMEM;
 	}
+	assert(tx->wr == tx->few);
 	*own = *tx;
+	own->wr = own->few;
 	tx->link = NULL;
 	own->is_posted = true;
 	own->fiber = NULL;

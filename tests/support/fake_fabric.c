@@ -333,9 +333,23 @@ int dipc_tx_begin(struct dipc_tx *tx, struct dipc_link *link, size_t bytes)
 	tx->link = link;
 	tx->counters = NULL;
 	tx->status = 0;
+	tx->wr = tx->few;
+	tx->max = DIPC_TX_MAX;
+	dipc_tx_again(tx);
+	return 0;
+}
+
+void dipc_tx_again(struct dipc_tx *tx)
+{
 	tx->used = 0;
 	tx->nr = 0;
-	return 0;
+}
+
+void dipc_tx_lend(struct dipc_tx *tx, struct dipc_wr wr[DIPC_TX_RUN])
+{
+	assert(tx->nr == 0);
+	tx->wr = wr;
+	tx->max = DIPC_TX_RUN;
 }
 
 void dipc_tx_end(struct dipc_tx *tx)
@@ -351,7 +365,7 @@ static struct dipc_wr *tx_add(struct dipc_tx *tx, enum dipc_wr_op op,
 {
 	struct dipc_wr *wr = &tx->wr[tx->nr++];
 
-	assert(tx->nr <= DIPC_TX_MAX && tx->used + len <= tx->buf->len);
+	assert(tx->nr <= tx->max && tx->used + len <= tx->buf->len);
 	memset(wr, 0, sizeof(*wr));
 	wr->op = op;
 	wr->len = (uint32_t)len;
@@ -372,7 +386,12 @@ void *dipc_tx_read(struct dipc_tx *tx, struct dipc_remote from, size_t len)
 void dipc_tx_write(struct dipc_tx *tx, struct dipc_remote to, const void *src,
 		   size_t len)
 {
-	memcpy(tx_add(tx, DIPC_WR_WRITE, to, len)->local, src, len);
+	memcpy(dipc_tx_write_here(tx, to, len), src, len);
+}
+
+void *dipc_tx_write_here(struct dipc_tx *tx, struct dipc_remote to, size_t len)
+{
+	return tx_add(tx, DIPC_WR_WRITE, to, len)->local;
 }
 
 const uint64_t *dipc_tx_cas(struct dipc_tx *tx, struct dipc_remote at,
@@ -483,10 +502,12 @@ static int tx_launch(struct dipc_tx *tx, bool is_posted)
 	run = calloc(1, sizeof(*run));
 	assert(run);
 	run->link = *link;
-	if (is_posted)
+	if (is_posted) {
 		run->copy = *tx;
-	else
+		run->copy.wr = run->copy.few;
+	} else {
 		run->tx = tx;
+	}
 	tx->status = -EINPROGRESS;
 	dipc_tx_count(tx);
 	t = world.now + random_delay();
