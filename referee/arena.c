@@ -282,6 +282,9 @@ static void fill_kind(struct dipc_arena *arena, const struct slot *s,
 	case DIPC_KIND_SHM:
 		obj->shm.size = size;
 		obj->shm.pids = owner->who;
+		obj->shm.nr_pages = (uint32_t)((size + 4095) / 4096);
+		obj->shm.block_chunks = 1;
+		obj->shm.unit_pages = 1;
 		return;
 	case DIPC_KIND_SEM:
 		fill_sem(arena, s, (uint32_t)size, &obj->sem);
@@ -340,18 +343,14 @@ int dipc_arena_new(struct dipc_arena *arena, enum dipc_kind kind, uint64_t size,
 	return 0;
 }
 
-void dipc_arena_set_home(struct dipc_arena *arena, uint32_t slot, unsigned home,
-			 uint32_t incarnation, uint64_t dir_addr,
-			 uint64_t data_addr, uint32_t rkey, uint32_t nr_pages)
+void dipc_arena_set_homes(struct dipc_arena *arena, uint32_t slot,
+			  uint64_t homes, unsigned home, uint32_t born)
 {
 	struct dipc_arena_shm *shm = &dipc_arena_object_at(arena, slot)->shm;
 
+	shm->homes = homes;
 	shm->home = home;
-	shm->home_incarnation = incarnation;
-	shm->dir_addr = dir_addr;
-	shm->data_addr = data_addr;
-	shm->rkey = rkey;
-	shm->nr_pages = nr_pages;
+	shm->born = born;
 }
 
 uint64_t dipc_arena_state_of(const struct dipc_arena *arena, uint32_t slot)

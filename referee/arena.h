@@ -61,14 +61,14 @@ struct dipc_arena_owner {
 /*
  * Take a slot (and a body) and fill it in for a new object of SIZE bytes, or
  * semaphores. It can be found once its state word is published. A segment's
- * home part is filled by dipc_arena_set_home(). 0; -ENOSPC: no slot or no
+ * homes are filled in by dipc_arena_set_homes(). 0; -ENOSPC: no slot or no
  * room left.
  */
 int dipc_arena_new(struct dipc_arena *arena, enum dipc_kind kind, uint64_t size,
 		   const struct dipc_arena_owner *owner, uint32_t *slot_out);
-void dipc_arena_set_home(struct dipc_arena *arena, uint32_t slot, unsigned home,
-			 uint32_t incarnation, uint64_t dir_addr,
-			 uint64_t data_addr, uint32_t rkey, uint32_t nr_pages);
+/* HOMES, bits of nodes, the first is HOME; BORN, see struct dipc_arena_shm. */
+void dipc_arena_set_homes(struct dipc_arena *arena, uint32_t slot,
+			  uint64_t homes, unsigned home, uint32_t born);
 /* What the state word becomes when the object of SLOT is published. */
 uint64_t dipc_arena_state_of(const struct dipc_arena *arena, uint32_t slot);
 /* Publish with the CPU: only while no node is connected (tests). */

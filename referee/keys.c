@@ -297,8 +297,7 @@ static bool created_is_sane(struct dipc_keys *k, const struct object *obj,
 	uint32_t slot = dipc_object_slot(k, obj);
 	uint64_t size = dipc_arena_object_at(k->ref->arena, slot)->shm.size;
 
-	return created->nr_pages == (size + 4095) / 4096 &&
-	       created->dir_addr % 8 == 0 && created->data_addr % 8 == 0;
+	return created->nr_pages == (size + 4095) / 4096;
 }
 
 int dipc_keys_created(struct dipc_keys *k, unsigned node, uint32_t incarnation,
@@ -314,9 +313,8 @@ int dipc_keys_created(struct dipc_keys *k, unsigned node, uint32_t incarnation,
 		dipc_object_abort(k, obj);
 		return created->status ? 0 : -EINVAL;
 	}
-	dipc_arena_set_home(k->ref->arena, dipc_object_slot(k, obj), node,
-			    incarnation, created->dir_addr, created->data_addr,
-			    created->rkey, created->nr_pages);
+	dipc_arena_set_homes(k->ref->arena, dipc_object_slot(k, obj),
+			     1ull << (node - 1), node, incarnation);
 	ret = object_publish(k, obj);
 	/* the home died while we published: nobody else looks again */
 	if (!ret && obj->state == OBJECT_LIVE &&

@@ -12,7 +12,7 @@
 #include <stdint.h>
 
 #define DIPC_LOOKUP_MAGIC   0x64707266u
-#define DIPC_LOOKUP_VERSION 1u
+#define DIPC_LOOKUP_VERSION 2u
 
 enum dipc_lookup_type {
 	DIPC_LOOKUP_JOIN = 1,
@@ -86,9 +86,8 @@ struct dipc_lookup_got {
 struct dipc_lookup_created {
 	int32_t id;
 	int32_t status;
-	uint64_t dir_addr, data_addr;
-	uint32_t rkey;
 	uint32_t nr_pages;
+	uint32_t reserved;
 };
 
 struct dipc_lookup_remove {

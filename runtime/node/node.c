@@ -42,6 +42,11 @@ static void on_request(void *arg, struct dipc_incoming *in)
 			break;
 		dipc_pages_request(dipc_segments_pages(node->segments), in);
 		return;
+	case DIPC_REQ_CHUNK:
+		if (!node->segments)
+			break;
+		dipc_homes_request(dipc_segments_homes(node->segments), in);
+		return;
 	case DIPC_REQ_FUTEX_WAIT:
 	case DIPC_REQ_FUTEX_WITHDRAW:
 	case DIPC_REQ_FUTEX_WAKE:
@@ -146,7 +151,7 @@ static void member_bury(struct dipc_node *node, unsigned other, uint64_t was)
 	dipc_pages_lost(dipc_segments_pages(node->segments), other);
 	dipc_futexes_lost(node->futexes, other);
 	dipc_futexes_evict(node->futexes, other);
-	dipc_segments_evict(node, other);
+	(void)dipc_homes_evict(dipc_segments_homes(node->segments), other);
 }
 
 static void on_membership(void *arg);
@@ -288,7 +293,10 @@ static void beat_fiber(void *arg)
 			break; /* on_lost() says the rest */
 		if (++beats % beats_a_second == 0) {
 			dipc_spaces_sweep(dipc_segments_spaces(node->segments));
-			dipc_segments_reap(node);
+			/* who may have died must be fenced first */
+			if (!node->is_checking)
+				dipc_homes_reap(
+					dipc_segments_homes(node->segments));
 		}
 		dipc_fiber_sleep(period);
 	}

@@ -27,7 +27,7 @@ int dipc_pager_uffd_fd(const struct dipc_pager *pager, bool is_readonly);
 uint64_t dipc_pager_uffd_resident(const struct dipc_pager *pager);
 
 /*
- * What dipc_home_create() may take: memory available on this machine, in
+ * What a home's chunks may take: memory available on this machine, in
  * bytes, and in the cgroup if that is less.
  */
 uint64_t dipc_memory_available(void);

@@ -17,28 +17,15 @@
 #include "runtime/base/log.h"
 #include "runtime/node/pager_uffd.h"
 
-#define DRAIN_NS   (2 * DIPC_SEC)
-#define REAP_SLOTS 16u
-
-/* A segment whose memory is here. */
-struct home {
-	struct dipc_list entry;
-	int32_t id;
-	struct dipc_home *memory; /* owned */
-	bool is_known;            /* the referee has published it */
-	uint64_t pass;            /* when it became known */
-};
+#define DRAIN_NS (2 * DIPC_SEC)
 
 struct dipc_segments {
 	struct dipc_node *node;     /* borrowed */
 	struct dipc_pages *pages;   /* owned */
 	struct dipc_spaces *spaces; /* owned */
-	struct dipc_list homes;     /* struct home */
+	struct dipc_homes *homes;   /* owned */
 	/* opened by an attach that has not returned yet; compared only */
 	const struct dipc_segment *newest;
-	uint64_t pass;       /* number of walks over the homes */
-	uint64_t freed_seen; /* by the last whole one */
-	bool is_evicting;    /* a fiber walks the homes: none may go */
 	bool is_drained;
 	struct dipc_waitq drained;
 };
@@ -250,6 +237,19 @@ static int on_await_fenced(void *arg, unsigned node)
 	return dipc_node_await_fenced(s->node, node);
 }
 
+static uint64_t on_available(void *arg)
+{
+	(void)arg;
+	return dipc_memory_available();
+}
+
+static void on_over(void *arg, int32_t id)
+{
+	struct dipc_segments *s = arg;
+
+	dipc_futexes_forget(s->node->futexes, id);
+}
+
 static const struct dipc_pages_events pages_events = {
 	.pager_create = on_pager_create,
 	.released = on_released,
@@ -267,22 +267,32 @@ int dipc_segments_create(struct dipc_node *node)
 		.events = &pages_events,
 		.arg = s,
 	};
+	struct dipc_homes_config homes_config = {
+		.fabric = node->fabric,
+		.available = on_available,
+		.over = on_over,
+		.arg = s,
+	};
 	int ret;
 
 	if (!s)
 		return -ENOMEM;
 	s->node = node;
-	dipc_list_init(&s->homes);
 	dipc_waitq_init(&s->drained);
 	ret = dipc_spaces_create(node->loop, &spaces_events, s, &s->spaces);
 	if (ret)
 		goto err_segments;
-	ret = dipc_pages_create(&config, &s->pages);
+	ret = dipc_homes_create(&homes_config, &s->homes);
 	if (ret)
 		goto err_spaces;
+	ret = dipc_pages_create(&config, &s->pages);
+	if (ret)
+		goto err_homes;
 	node->segments = s;
 	return 0;
 
+err_homes:
+	dipc_homes_destroy(s->homes);
 err_spaces:
 	dipc_spaces_destroy(s->spaces);
 err_segments:
@@ -318,134 +328,25 @@ void dipc_segments_drain(struct dipc_node *node)
 
 int dipc_segments_home(struct dipc_node *node, int32_t id, uint64_t size)
 {
-	struct dipc_lookup_created created = {.id = id};
-	struct home *home = calloc(1, sizeof(*home));
+	unsigned self = dipc_fabric_node(node->fabric);
+	uint64_t nr = (size + DIPC_PAGE_SIZE - 1) / DIPC_PAGE_SIZE;
+	struct dipc_lookup_created created = {.id = id,
+					      .nr_pages = (uint32_t)nr};
+	struct dipc_arena_shm shm = {.size = size,
+				     .homes = 1ull << (self - 1),
+				     .home = self,
+				     .block_chunks = 1};
 	int ret;
 
-	if (!home)
-		return -ENOMEM;
-	home->id = id;
-	ret = dipc_home_create(node->fabric, size, dipc_memory_available(),
-			       DIPC_NODES_MAX, &home->memory);
-	created.status = ret;
-	if (ret == 0) {
-		created.dir_addr = home->memory->dir_addr;
-		created.data_addr = home->memory->data_addr;
-		created.rkey = home->memory->rkey;
-		created.nr_pages = (uint32_t)home->memory->nr_pages;
-	}
-	if (ret) {
-		(void)dipc_lookup_created(node->lookup, &created);
-		free(home);
-		return ret;
-	}
-	/* on the list at once: a node may die while the referee answers */
-	dipc_list_add_tail(&node->segments->homes, &home->entry);
 	ret = dipc_lookup_created(node->lookup, &created);
-	if (ret) {
-		while (node->segments->is_evicting)
-			dipc_fiber_sleep(DIPC_MSEC);
-		dipc_list_del(&home->entry);
-		dipc_home_destroy(home->memory);
-		free(home);
-		return ret;
-	}
-	home->is_known = true;
-	home->pass = node->segments->pass;
-	return 0;
+	if (ret == 0)
+		ret = dipc_homes_add(node->segments->homes, id, &shm);
+	return ret;
 }
 
-/* How many segments at home here the referee has freed. 0 or -errno. */
-static int homes_freed(struct dipc_node *node, uint64_t *freed_out)
+struct dipc_homes *dipc_segments_homes(struct dipc_segments *segments)
 {
-	struct dipc_fabric *f = node->fabric;
-	uint64_t off =
-		dipc_fabric_super(f)->nodes_off +
-		(uint64_t)dipc_fabric_node(f) * sizeof(struct dipc_arena_node) +
-		offsetof(struct dipc_arena_node, homes_freed);
-
-	return dipc_arena_read(f, off, freed_out, sizeof(*freed_out));
-}
-
-/* Slots that lie together: homes do, as they were made. */
-struct home_window {
-	uint32_t first, nr;
-	uint8_t slots[REAP_SLOTS * DIPC_OBJECT_STRIDE];
-};
-
-/* Is the object of HOME gone from the arena? -errno: cannot say. */
-static int home_is_over(struct dipc_fabric *f, const struct home *home,
-			struct home_window *w)
-{
-	const struct dipc_arena_super *super = dipc_fabric_super(f);
-	uint32_t slot = dipc_id_slot(home->id);
-	struct dipc_arena_object obj;
-	int ret;
-
-	if (slot < w->first || slot - w->first >= w->nr) {
-		w->first = slot;
-		w->nr = super->nr_slots - slot;
-		if (w->nr > REAP_SLOTS)
-			w->nr = REAP_SLOTS;
-		ret = dipc_arena_read(f, dipc_object_off(super, slot), w->slots,
-				      (size_t)w->nr * DIPC_OBJECT_STRIDE);
-		if (ret) {
-			w->nr = 0;
-			return ret;
-		}
-	}
-	memcpy(&obj, w->slots + (size_t)(slot - w->first) * DIPC_OBJECT_STRIDE,
-	       sizeof(obj));
-	return obj.state == 0 || obj.id != home->id;
-}
-
-void dipc_segments_reap(struct dipc_node *node)
-{
-	struct dipc_segments *s = node->segments;
-	struct dipc_list *pos = s->homes.next;
-	struct home_window window = {0};
-	uint64_t freed;
-
-	/* idle nodes must not read thousands of slots a second */
-	if (dipc_list_is_empty(&s->homes) || homes_freed(node, &freed) ||
-	    freed == s->freed_seen)
-		return;
-	s->pass++;
-	/* only this fiber takes homes off the list */
-	while (pos != &s->homes) {
-		struct home *home = dipc_container_of(pos, struct home, entry);
-		int ret = 0;
-
-		/* one made during this pass: the window may be older */
-		if (home->is_known && home->pass < s->pass)
-			ret = home_is_over(node->fabric, home, &window);
-		if (ret < 0 || s->is_evicting)
-			return; /* next time */
-		pos = pos->next;
-		if (ret == 0)
-			continue;
-		dipc_list_del(&home->entry);
-		dipc_futexes_forget(node->futexes, home->id);
-		dipc_home_destroy(home->memory);
-		free(home);
-	}
-	/* what was freed after that READ has moved the count again */
-	s->freed_seen = freed;
-}
-
-void dipc_segments_evict(struct dipc_node *node, unsigned dead)
-{
-	struct dipc_list *pos;
-
-	node->segments->is_evicting = true;
-	dipc_list_for_each (pos, &node->segments->homes) {
-		struct home *home = dipc_container_of(pos, struct home, entry);
-
-		if (dipc_home_evict(home->memory, dead))
-			dipc_error("segment 0x%x keeps traces of dead node %u",
-				   (unsigned)home->id, dead);
-	}
-	node->segments->is_evicting = false;
+	return segments->homes;
 }
 
 uint64_t dipc_segments_rss(struct dipc_node *node, int32_t id)

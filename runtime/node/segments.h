@@ -8,6 +8,7 @@
 
 #include "runtime/node/client.h"
 #include "runtime/node/space.h"
+#include "runtime/protocol/homes.h"
 
 /* node->fabric must be there. Sets node->segments. */
 int dipc_segments_create(struct dipc_node *node);
@@ -27,16 +28,13 @@ void dipc_segments_mapped(struct dipc_client *client,
 /* CLIENT is closed: what it was about to attach is not. */
 void dipc_segments_forget(struct dipc_client *client);
 
+struct dipc_homes *dipc_segments_homes(struct dipc_segments *segments);
 /*
- * This node creates segment ID of SIZE bytes: its memory, and the referee's
- * word for it. Fiber. 0, -ENOMEM, -ENOLINK.
+ * This node creates segment ID of SIZE bytes: the referee's word for it. Fiber.
+ * 0, -ENOMEM, -ENOLINK.
  */
 int dipc_segments_home(struct dipc_node *node, int32_t id, uint64_t size);
 /* Bytes of segment ID that this node's cache holds. */
 uint64_t dipc_segments_rss(struct dipc_node *node, int32_t id);
-/* Free homes whose object is gone. Fiber; once a second. */
-void dipc_segments_reap(struct dipc_node *node);
-/* NODE is dead and fenced. Fiber. */
-void dipc_segments_evict(struct dipc_node *node, unsigned dead);
 
 #endif

@@ -14,13 +14,14 @@
 #define DIPC_PROTOCOL_ARENA_H
 
 #include <assert.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 #include "runtime/base/local.h"
 
 #define DIPC_ARENA_MAGIC   0x414e455241435049ull /* "IPCARENA" */
-#define DIPC_ARENA_VERSION 2u
+#define DIPC_ARENA_VERSION 3u
 
 #define DIPC_NODES_MAX        40u /* ids 1..40; 0 is the referee */
 #define DIPC_WAITERS_PER_NODE 1024u
@@ -137,12 +138,14 @@ struct dipc_arena_shm {
 	uint64_t nattch;       /* [atomic] attachments over the cluster */
 	uint64_t atime, dtime; /* [any] */
 	uint64_t pids;         /* [any] who made it | who came last << 32 */
-	uint64_t dir_addr;     /* [once] page directory, in the home's memory */
-	uint64_t data_addr;    /* [once] page contents, there too */
-	uint32_t rkey;         /* [once] of both */
-	uint32_t home;         /* [once] node */
-	uint32_t home_incarnation;
-	uint32_t nr_pages;
+	uint64_t homes;        /* [once] bit n-1: node n is one of its homes */
+	uint32_t home;         /* [once] the first of them: a node */
+	uint32_t block_chunks; /* [once] chunks in a row at one home */
+	/* [once] the last incarnation given out before: a node with a later one
+	   is not the home that was meant */
+	uint32_t born;
+	uint32_t unit_pages; /* [once] the transfer unit; a power of two */
+	uint32_t nr_pages;   /* [once] */
 	/* [once] words of sharers in each of the directory's entries, 0: the
 	   narrow word */
 	uint32_t nr_sharer_words;
@@ -153,6 +156,46 @@ struct dipc_arena_shm {
 	 */
 	uint64_t opens;
 };
+
+static_assert(sizeof(struct dipc_arena_shm) == 80, "arena layout");
+
+/* A segment is smaller, in bytes: its pages are counted in 32 bits. */
+#define DIPC_SHM_SIZE_MAX (1ull << 44)
+/* Pages that are at home together: 2 MiB. */
+#define DIPC_CHUNK_PAGES 512u
+
+static inline bool dipc_shm_is_home(const struct dipc_arena_shm *shm,
+				    unsigned node)
+{
+	return node <= DIPC_NODES_MAX && shm->homes >> (node - 1) & 1;
+}
+
+/* The home of CHUNK: blocks of chunks go round the homes from the first on. */
+static inline unsigned dipc_shm_home_of(const struct dipc_arena_shm *shm,
+					uint64_t chunk)
+{
+	/* homes from the first upward, then those below it */
+	uint64_t set = shm->homes >> (shm->home - 1) << (shm->home - 1);
+	uint64_t rest = shm->homes & ~set;
+	uint64_t n, nr = 0, bits;
+
+	for (bits = shm->homes; bits; bits &= bits - 1)
+		nr++;
+	for (n = chunk / shm->block_chunks % nr; n; n--) {
+		set &= set - 1;
+		if (!set)
+			set = rest;
+	}
+	return (unsigned)__builtin_ctzll(set) + 1;
+}
+
+/* May SHM, which came from elsewhere, be used with what is above? */
+static inline bool dipc_shm_is_sane(const struct dipc_arena_shm *shm)
+{
+	return shm->size && shm->block_chunks && shm->unit_pages &&
+	       shm->homes >> DIPC_NODES_MAX == 0 && shm->home >= 1 &&
+	       shm->home <= DIPC_NODES_MAX && dipc_shm_is_home(shm, shm->home);
+}
 
 struct dipc_arena_sem {
 	uint64_t words;      /* [once] offset of uint64_t[nr] */

@@ -37,6 +37,9 @@ enum dipc_request_type {
 	DIPC_REQ_INVALIDATE = 1, /* pages.c: a sharer drops its copy */
 	DIPC_REQ_RECALL,         /* pages.c: the holder gives the page up */
 	DIPC_REQ_PING,
+	DIPC_REQ_CHUNK, /* pages_home.c: where is `page`'s chunk? The answer:
+			   arg[0] its words, arg[1] its contents, flags the
+			   rkey */
 	DIPC_REQ_RECALL_RUN = 7,  /* pages_request.c: RECALL of several pages:
 				    bit i of arg[0] is page + i. The answer's
 				    arg[0]: those that it has never held */

@@ -21,11 +21,6 @@
 #define BACKOFF_DEVICE (20 * DIPC_USEC)
 #define BACKOFF_MAX    DIPC_MSEC
 
-uint64_t dipc_object_off(const struct dipc_arena_super *super, uint32_t slot)
-{
-	return super->slots_off + (uint64_t)slot * DIPC_OBJECT_STRIDE;
-}
-
 /* ---- finding ------------------------------------------------------------ */
 
 int dipc_object_check(const struct dipc_arena_object *obj, int32_t id,

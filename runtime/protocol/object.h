@@ -28,7 +28,12 @@ static inline enum dipc_kind dipc_object_kind(const struct dipc_arena_object *o)
 }
 
 /* Offset of slot SLOT in the arena. */
-uint64_t dipc_object_off(const struct dipc_arena_super *super, uint32_t slot);
+static inline uint64_t dipc_object_off(const struct dipc_arena_super *super,
+				       uint32_t slot)
+{
+	return super->slots_off + (uint64_t)slot * DIPC_OBJECT_STRIDE;
+}
+
 /*
  * READ the object ID names. Fiber. 0, -EINVAL (no such id or another kind),
  * -EIDRM (removed), -ENOLINK.

@@ -67,6 +67,7 @@ struct page *dipc_page_get(struct dipc_segment *seg, uint64_t index)
 			return NULL;
 		chunk->seg = seg;
 		chunk->first = index - index % CHUNK_PAGES;
+		dipc_waitq_init(&chunk->asked);
 		for (i = 0; i < CHUNK_PAGES; i++) {
 			chunk->page[i].slot = (uint16_t)i;
 			dipc_list_init(&chunk->page[i].faults);
@@ -79,14 +80,10 @@ struct page *dipc_page_get(struct dipc_segment *seg, uint64_t index)
 
 struct dipc_remote dipc_page_word_at(struct page *pg)
 {
-	const struct dipc_arena_shm *shm = &page_segment(pg)->shm;
+	struct dipc_remote at = page_chunk(pg)->words;
 
-	return (struct dipc_remote){
-		.addr = shm->dir_addr +
-			page_index(pg) *
-				dipc_page_word_stride(page_segment(pg)),
-		.rkey = shm->rkey,
-	};
+	at.addr += pg->slot * dipc_page_word_stride(page_segment(pg));
+	return at;
 }
 
 size_t dipc_page_word_stride(const struct dipc_segment *seg)
@@ -96,12 +93,10 @@ size_t dipc_page_word_stride(const struct dipc_segment *seg)
 
 struct dipc_remote dipc_page_data_at(struct page *pg)
 {
-	const struct dipc_arena_shm *shm = &page_segment(pg)->shm;
+	struct dipc_remote at = page_chunk(pg)->data;
 
-	return (struct dipc_remote){
-		.addr = shm->data_addr + page_index(pg) * DIPC_PAGE_SIZE,
-		.rkey = shm->rkey,
-	};
+	at.addr += (uint64_t)pg->slot * DIPC_PAGE_SIZE;
+	return at;
 }
 
 /* ---- helpers of the fibers ---------------------------------------------- */
@@ -117,26 +112,25 @@ void dipc_pages_backoff(struct dipc_pages *pages, struct backoff *b)
 	dipc_fiber_sleep(b->ns / 2 + pages->random % b->ns);
 }
 
-int dipc_segment_tx(struct dipc_segment *seg, struct dipc_tx *tx, size_t bytes)
+int dipc_page_tx(struct page *pg, struct dipc_tx *tx, size_t bytes)
 {
+	struct page_chunk *chunk = page_chunk(pg);
 	unsigned i;
 	int ret;
 
+	ret = dipc_page_locate(pg);
+	if (ret)
+		return ret;
 	for (i = 0;; i++) {
-		if (seg->is_dead)
+		if (chunk->seg->is_dead)
 			return -ENOLINK;
-		ret = dipc_tx_begin(tx, seg->link, bytes);
+		ret = dipc_tx_begin(tx, chunk->link, bytes);
 		if (ret == 0)
-			tx->counters = &seg->wire;
+			tx->counters = &chunk->seg->wire;
 		if (ret != -ENOMEM || i == TX_PATIENCE_MS)
 			return ret;
 		dipc_fiber_sleep(DIPC_MSEC);
 	}
-}
-
-int dipc_page_tx(struct page *pg, struct dipc_tx *tx, size_t bytes)
-{
-	return dipc_segment_tx(page_segment(pg), tx, bytes);
 }
 
 void dipc_page_take_back(struct page *pg)
@@ -147,7 +141,7 @@ void dipc_page_take_back(struct page *pg)
 	if (!pg->has_bit || seg->is_dead)
 		return;
 	/* without memory for it the bit stays: one INVALIDATE too many */
-	if (dipc_tx_begin(&tx, seg->link, ENTRY_BYTES))
+	if (dipc_tx_begin(&tx, page_chunk(pg)->link, ENTRY_BYTES))
 		return;
 	tx.counters = &seg->wire;
 	dipc_entry_leave(pg, &tx);
@@ -227,24 +221,6 @@ int dipc_pages_fault(struct dipc_segment *seg, uint64_t index, bool is_write,
 
 /* ---- giving back -------------------------------------------------------- */
 
-/* Wait for everything posted on the link before: see "Giving back". */
-static int segment_flush(struct dipc_segment *seg)
-{
-	struct dipc_tx tx;
-	int ret;
-
-	ret = dipc_segment_tx(seg, &tx, 8);
-	if (ret)
-		return ret;
-	dipc_tx_faa(&tx,
-		    (struct dipc_remote){.addr = seg->shm.dir_addr,
-					 .rkey = seg->shm.rkey},
-		    0);
-	ret = dipc_tx_run(&tx);
-	dipc_tx_end(&tx);
-	return ret;
-}
-
 static int segment_give_back(struct dipc_segment *seg)
 {
 	uint64_t c;
@@ -252,7 +228,7 @@ static int segment_give_back(struct dipc_segment *seg)
 	int ret;
 
 	for (c = 0; c < seg->nr_chunks; c++) {
-		if (!seg->chunks[c])
+		if (!seg->chunks[c] || !seg->chunks[c]->link)
 			continue;
 		for (i = 0; i < CHUNK_PAGES; i++) {
 			if (seg->is_dead)
@@ -266,7 +242,7 @@ static int segment_give_back(struct dipc_segment *seg)
 				dipc_fiber_sleep(DIPC_USEC);
 		}
 	}
-	return segment_flush(seg);
+	return dipc_segment_flush(seg);
 }
 
 static void segment_free(struct dipc_segment *seg)
@@ -359,6 +335,7 @@ int dipc_segment_open(struct dipc_pages *pages, int32_t id,
 		      struct dipc_segment **seg_out)
 {
 	struct dipc_segment *seg;
+	struct dipc_link *link;
 	int ret;
 
 	while ((seg = dipc_segment_find(pages, id))) {
@@ -372,10 +349,13 @@ int dipc_segment_open(struct dipc_pages *pages, int32_t id,
 		*seg_out = seg;
 		return 0;
 	}
+	if (!dipc_shm_is_sane(shm))
+		return -EIDRM;
 	seg = segment_new(pages, id, shm);
 	if (!seg)
 		return -ENOMEM;
-	ret = dipc_fabric_link(pages->fabric, shm->home, &seg->link);
+	/* better told now than by SIGBUS; its chunks ask for themselves */
+	ret = dipc_fabric_link(pages->fabric, shm->home, &link);
 	if (ret == 0)
 		ret = pages->events->pager_create(pages->arg, seg, &seg->pager);
 	if (ret) {
@@ -532,7 +512,7 @@ static void pages_fail(struct dipc_pages *pages, unsigned node, const char *why)
 			struct dipc_segment *seg = dipc_container_of(
 				pos, struct dipc_segment, node);
 
-			if (!node || seg->shm.home == node)
+			if (!node || dipc_shm_is_home(&seg->shm, node))
 				dipc_segment_fail(seg, why);
 		}
 	}
@@ -541,7 +521,7 @@ static void pages_fail(struct dipc_pages *pages, unsigned node, const char *why)
 void dipc_pages_lost(struct dipc_pages *pages, unsigned node)
 {
 	if (node != DIPC_REFEREE)
-		pages_fail(pages, node, "its home is out of reach");
+		pages_fail(pages, node, "a home of it is out of reach");
 }
 
 void dipc_pages_kill(struct dipc_pages *pages)

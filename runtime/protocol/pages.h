@@ -74,7 +74,7 @@ struct dipc_page_counters dipc_pages_counters(const struct dipc_pages *pages);
 /* DIPC_REQ_INVALIDATE and DIPC_REQ_RECALL. Answers IN, now or later. */
 void dipc_pages_request(struct dipc_pages *pages, struct dipc_incoming *in);
 /*
- * The link to NODE is gone: segments at home there end in SIGBUS. What was
+ * The link to NODE is gone: segments with a home there end in SIGBUS. What was
  * asked of NODE fails by itself.
  */
 void dipc_pages_lost(struct dipc_pages *pages, unsigned node);
@@ -87,7 +87,7 @@ void dipc_pages_kill(struct dipc_pages *pages);
  * The segment ID, which the arena describes as SHM (copied); opened at the
  * first call, a further reference to it later. Waits for one that is just
  * being given back. Fiber. 0, -ENOMEM, -ENOLINK (its home is out of reach),
- * -EIDRM (open, but its home was lost), or what pager_create() said.
+ * -EIDRM (open, but a home of it was lost; or SHM makes no sense), or what pager_create() said.
  */
 int dipc_segment_open(struct dipc_pages *pages, int32_t id,
 		      const struct dipc_arena_shm *shm,
@@ -99,7 +99,7 @@ void dipc_segment_get(struct dipc_segment *seg);
 void dipc_segment_put(struct dipc_segment *seg);
 int32_t dipc_segment_id(const struct dipc_segment *seg);
 uint64_t dipc_segment_size(const struct dipc_segment *seg); /* bytes */
-unsigned dipc_segment_home(const struct dipc_segment *seg); /* node */
+unsigned dipc_segment_home(const struct dipc_segment *seg); /* the first */
 uint64_t dipc_segment_nr_pages(const struct dipc_segment *seg);
 struct dipc_pager *dipc_segment_pager(const struct dipc_segment *seg);
 bool dipc_segment_is_dead(const struct dipc_segment *seg);
@@ -143,36 +143,5 @@ int dipc_pages_fetch(struct dipc_segment *seg, uint64_t first, uint64_t nr,
  * -ENOLINK or -EINVAL as above.
  */
 int dipc_pages_release(struct dipc_segment *seg, uint64_t first, uint64_t nr);
-
-/* ---- homes -------------------------------------------------------------- */
-
-/* The memory of a segment that was created here: directory and contents. */
-struct dipc_home {
-	struct dipc_region *region; /* owned */
-	struct dipc_fabric *fabric; /* borrowed */
-	uint64_t nr_pages;
-	/* for struct dipc_arena_shm */
-	uint64_t dir_addr;
-	uint64_t data_addr;
-	uint32_t rkey;
-	uint32_t nr_sharer_words;
-};
-
-/*
- * Zeroed memory for SIZE bytes. LIMIT: the bytes this machine has to give; a
- * larger segment is refused before anything is touched. MAX_NODES is the
- * cluster's: the layout of the directory follows from it. 0; -ENOMEM, logged
- * in one line; -EINVAL: SIZE is 0, too many nodes.
- */
-int dipc_home_create(struct dipc_fabric *f, uint64_t size, uint64_t limit,
-		     unsigned max_nodes, struct dipc_home **home_out);
-/* No node has the segment open any more. Takes NULL. */
-void dipc_home_destroy(struct dipc_home *home);
-/*
- * NODE is dead and fenced here, so that nothing of it can land any more: take
- * its bits and locks away, mark lost what only it had. Must be done before
- * NODE may come back. Fiber. 0 or -ENOLINK.
- */
-int dipc_home_evict(struct dipc_home *home, unsigned node);
 
 #endif

@@ -464,6 +464,35 @@ static int page_get_read(struct page *pg)
 	return page_get_locked(pg, false);
 }
 
+/*
+ * The page's home has no memory for it: the faults so far end in SIGBUS, as on
+ * a full tmpfs; a later one asks again.
+ */
+static void page_no_memory(struct page *pg)
+{
+	struct dipc_segment *seg = page_segment(pg);
+	const struct dipc_pager_ops *ops = seg->pager->ops;
+	struct fault *fault;
+	int ret = 0;
+
+	while ((fault = page_first_fault(pg, false))) {
+		if (fault->who != DIPC_PAGER_NOBODY) {
+			dipc_error("segment 0x%x: no memory for page %llu at "
+				   "its home: SIGBUS",
+				   (unsigned)seg->id,
+				   (unsigned long long)page_index(pg));
+			ret = ops->poison(seg->pager, page_index(pg),
+					  fault->who);
+		}
+		dipc_fault_free(seg->pages, fault);
+		if (ret)
+			break;
+	}
+	/* without a way to do it for one page */
+	if (ret)
+		dipc_segment_fail(seg, "its home has no memory");
+}
+
 void dipc_page_fiber(void *arg)
 {
 	struct page *pg = arg;
@@ -477,9 +506,16 @@ void dipc_page_fiber(void *arg)
 		dipc_page_settle(pg);
 		if (dipc_list_is_empty(&pg->faults))
 			break;
+		ret = dipc_page_locate(pg);
+		if (ret == -ENOSPC) {
+			page_no_memory(pg);
+			continue;
+		}
 		is_write = pg->state != PAGE_I || page_first_fault(pg, true);
 		dipc_page_count_miss(pg, is_write);
-		ret = is_write ? page_get_locked(pg, true) : page_get_read(pg);
+		if (ret == 0)
+			ret = is_write ? page_get_locked(pg, true)
+				       : page_get_read(pg);
 		if (ret)
 			dipc_segment_fail(seg,
 					  ret == -EPROTO

@@ -13,7 +13,7 @@
 
 /* ---- pages -------------------------------------------------------------- */
 
-#define CHUNK_PAGES 512u /* 2 MiB: the pager's block, too */
+#define CHUNK_PAGES DIPC_CHUNK_PAGES /* the pager's block, too */
 
 enum page_state {
 	PAGE_I,   /* no copy here */
@@ -55,6 +55,12 @@ struct page {
 struct page_chunk {
 	struct dipc_segment *seg; /* borrowed */
 	uint64_t first;           /* page number */
+	/* to its home; the fabric's. NULL: where it is is not known. The same
+	   for life: rule A */
+	struct dipc_link *link;
+	struct dipc_remote words, data; /* of its first page */
+	struct dipc_waitq asked;        /* the home has answered */
+	bool is_asking;
 	struct page page[CHUNK_PAGES];
 };
 
@@ -62,8 +68,6 @@ struct dipc_segment {
 	struct dipc_list node;    /* in pages->table */
 	struct dipc_pages *pages; /* borrowed */
 	struct dipc_arena_shm shm;
-	struct dipc_link *link;     /* to the home; the fabric's. The same for
-				   life: rule A */
 	struct dipc_pager *pager;   /* the node's, until released() */
 	struct page_chunk **chunks; /* owned; NULL: nothing there yet */
 	uint64_t nr_pages;
@@ -139,9 +143,11 @@ struct dipc_remote dipc_page_data_at(struct page *pg);
 void dipc_segment_fail(struct dipc_segment *seg, const char *why);
 void dipc_segment_fiber_begin(struct dipc_segment *seg);
 void dipc_segment_fiber_end(struct dipc_segment *seg);
-/* dipc_tx_begin() on the link to the home, patient with -ENOMEM. Fiber. */
-int dipc_segment_tx(struct dipc_segment *seg, struct dipc_tx *tx, size_t bytes);
-/* The same, to where the page's word and contents are. Fiber. */
+/*
+ * dipc_tx_begin() on the link to the page's home, patient with -ENOMEM; asks
+ * where the page is, if that is not known. Fiber. -ENOSPC: its home has no
+ * memory for it now.
+ */
 int dipc_page_tx(struct page *pg, struct dipc_tx *tx, size_t bytes);
 /* Take our bit back: posted, not waited for. The copy is gone before. */
 void dipc_page_take_back(struct page *pg);
@@ -153,6 +159,15 @@ void dipc_pages_backoff(struct dipc_pages *pages, struct backoff *b);
  * memory.
  */
 int dipc_page_ask(struct page *pg, bool is_write, uint64_t who);
+
+/* pages_chunk.c */
+/*
+ * Know where the page's chunk is at home; its memory there comes into being
+ * when the first node asks. Fiber. 0, -ENOSPC, -ENOLINK.
+ */
+int dipc_page_locate(struct page *pg);
+/* Wait for everything posted before to any home: see "Giving back". Fiber. */
+int dipc_segment_flush(struct dipc_segment *seg);
 
 /* pages_fault.c */
 void dipc_fault_free(struct dipc_pages *pages, struct fault *fault);

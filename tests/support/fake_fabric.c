@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define ARENA_SLOTS 64u
+
 struct dipc_buf {
 	size_t len;
 	uint8_t data[];
@@ -59,6 +61,11 @@ static struct {
 	struct dipc_sched *sched;
 	uint64_t now, random, max_delay;
 	struct dipc_fabric *fabric[DIPC_NODES_MAX + 1];
+	struct {
+		struct dipc_arena_super super;
+		struct dipc_arena_node nodes[DIPC_NODES_MAX + 1];
+		uint8_t slots[ARENA_SLOTS][DIPC_OBJECT_STRIDE];
+	} arena;
 } world;
 
 static uint64_t world_mono(struct dipc_clock *clock)
@@ -81,6 +88,11 @@ void fake_world_start(uint64_t seed, uint64_t max_delay_ns)
 	world.random = seed * 0x9e3779b97f4a7c15u + 1;
 	world.max_delay = max_delay_ns;
 	world.now = DIPC_SEC;
+	world.arena.super.nr_slots = ARENA_SLOTS;
+	world.arena.super.nodes_off = (uint64_t)((uint8_t *)world.arena.nodes -
+						 (uint8_t *)&world.arena);
+	world.arena.super.slots_off = (uint64_t)((uint8_t *)world.arena.slots -
+						 (uint8_t *)&world.arena);
 	assert(dipc_sched_create(&world.clock, &world.sched) == 0);
 }
 
@@ -262,6 +274,34 @@ const struct dipc_fabric_counters *
 dipc_fabric_counters(const struct dipc_fabric *f)
 {
 	return &f->counters;
+}
+
+struct dipc_arena_object *fake_world_object(uint32_t slot)
+{
+	assert(slot < ARENA_SLOTS);
+	return (void *)world.arena.slots[slot];
+}
+
+struct dipc_arena_node *fake_world_node(unsigned node)
+{
+	return &world.arena.nodes[node];
+}
+
+const struct dipc_arena_super *dipc_fabric_super(struct dipc_fabric *f)
+{
+	(void)f;
+	return &world.arena.super;
+}
+
+int dipc_arena_read(struct dipc_fabric *f, uint64_t off, void *dst, size_t len)
+{
+	dipc_fiber_sleep(random_delay());
+	if (f->dead_at)
+		return -ENOLINK;
+	assert(off + len <= sizeof(world.arena));
+	memcpy(dst, (uint8_t *)&world.arena + off, len);
+	dipc_fiber_sleep(random_delay());
+	return 0;
 }
 
 struct dipc_transport *dipc_fabric_transport(struct dipc_fabric *f)

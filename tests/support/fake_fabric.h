@@ -22,6 +22,13 @@ uint64_t fake_world_random(uint64_t below);
  */
 bool fake_world_run(bool (*until)(void), uint64_t limit_ns);
 
+/*
+ * What nodes that READ the arena find in SLOT, and in the node table: zeros at
+ * first.
+ */
+struct dipc_arena_object *fake_world_object(uint32_t slot);
+struct dipc_arena_node *fake_world_node(unsigned node);
+
 struct dipc_fabric *fake_fabric_create(unsigned node,
 				       const struct dipc_fabric_events *events,
 				       void *arg);

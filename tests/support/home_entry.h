@@ -10,6 +10,7 @@
 #include <cmocka.h>
 #include <string.h>
 
+#include "runtime/protocol/homes.h"
 #include "runtime/protocol/pages_private.h"
 
 struct home_entry {
@@ -41,17 +42,41 @@ static inline struct home_entry home_entry_of(const uint8_t *entry,
 	return e;
 }
 
-static inline struct home_entry home_entry(const struct dipc_home *home,
+/* Where the pages of a segment are at home. */
+struct home_view {
+	const struct dipc_arena_shm *shm;
+	int32_t id;
+	struct dipc_homes *homes[DIPC_NODES_MAX + 1]; /* by node */
+};
+
+/* Zeros as long as nobody has asked for them. */
+static inline const uint8_t *home_find(const struct home_view *home,
+				       unsigned page, bool is_data)
+{
+	static const uint8_t zeros[DIPC_PAGE_SIZE];
+	unsigned node = dipc_shm_home_of(home->shm, page / CHUNK_PAGES);
+	const void *entry, *data;
+
+	if (!dipc_homes_look(home->homes[node], home->id, page, &entry, &data))
+		return zeros;
+	return is_data ? data : entry;
+}
+
+static inline const uint64_t *home_data(const struct home_view *home,
+					unsigned page)
+{
+	return (const void *)home_find(home, page, true);
+}
+
+static inline struct home_entry home_entry(const struct home_view *home,
 					   unsigned page)
 {
-	return home_entry_of(
-		home->region->base +
-			page * dipc_entry_size(home->nr_sharer_words),
-		home->nr_sharer_words);
+	return home_entry_of(home_find(home, page, false),
+			     home->shm->nr_sharer_words);
 }
 
 /* Unlocked; of the sharers the first 64. */
-static inline void home_entry_expect(const struct dipc_home *home,
+static inline void home_entry_expect(const struct home_view *home,
 				     unsigned page, unsigned holder,
 				     uint64_t sharers)
 {
@@ -63,7 +88,7 @@ static inline void home_entry_expect(const struct dipc_home *home,
 }
 
 /* Nobody is named there. */
-static inline void home_entry_expect_clear(const struct dipc_home *home,
+static inline void home_entry_expect_clear(const struct home_view *home,
 					   uint64_t seed, unsigned page,
 					   bool may_be_lost)
 {

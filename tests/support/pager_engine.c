@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "runtime/base/log.h"
+#include "runtime/protocol/homes.h"
 
 #define SEGMENT 0x40000001
 
@@ -85,7 +86,7 @@ struct engine {
 	struct dipc_pages *pages;
 	struct dipc_spaces *spaces;
 	struct dipc_region *arena;
-	struct dipc_home *home;
+	struct dipc_homes *homes;
 	struct dipc_pager *pager;
 	struct dipc_poller poller;
 	struct dipc_timer sweep;
@@ -163,7 +164,10 @@ static const struct dipc_pages_events pages_events = {
 static void on_request(void *arg, struct dipc_incoming *in)
 {
 	(void)arg;
-	dipc_pages_request(engine->pages, in);
+	if (in->request.type == DIPC_REQ_CHUNK)
+		dipc_homes_request(engine->homes, in);
+	else
+		dipc_pages_request(engine->pages, in);
 }
 
 static void on_lost(void *arg, unsigned node)
@@ -221,16 +225,16 @@ static void arena_make(void)
 	dipc_fabric_serve_arena(engine->referee, engine->arena, 1);
 }
 
+/* Node 1 is the home. */
 static void home_make(void)
 {
-	MUST(dipc_home_create(engine->fabric, SEG_LEN, dipc_memory_available(),
-			      DIPC_NODES_MAX, &engine->home) == 0);
 	sh->shm.size = SEG_LEN;
-	sh->shm.dir_addr = engine->home->dir_addr;
-	sh->shm.data_addr = engine->home->data_addr;
-	sh->shm.rkey = engine->home->rkey;
 	sh->shm.home = engine->node;
+	sh->shm.homes = 1ull << (engine->node - 1);
+	sh->shm.block_chunks = 1;
+	sh->shm.unit_pages = 1;
 	sh->shm.nr_pages = NR_PAGES;
+	MUST(dipc_homes_add(engine->homes, SEGMENT, &sh->shm) == 0);
 }
 
 static void start_fiber(void *arg)
@@ -353,6 +357,7 @@ void pager_engine_run(unsigned node, struct pager_shared *shared,
 {
 	struct dipc_pages_config config = {.hold_ns = hold_ns,
 					   .events = &pages_events};
+	struct dipc_homes_config homes_config = {0};
 	unsigned i;
 
 	sh = shared;
@@ -370,6 +375,8 @@ void pager_engine_run(unsigned node, struct pager_shared *shared,
 	engine->fabric = fabric_open(node);
 	config.fabric = engine->fabric;
 	MUST(dipc_pages_create(&config, &engine->pages) == 0);
+	homes_config.fabric = engine->fabric;
+	MUST(dipc_homes_create(&homes_config, &engine->homes) == 0);
 	MUST(dipc_spaces_create(engine->loop, &spaces_events, NULL,
 				&engine->spaces) == 0);
 	for (i = 0; i < MAX_CLIENTS; i++) {

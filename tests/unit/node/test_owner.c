@@ -22,25 +22,9 @@
 #include "tests/support/fake_fabric.h"
 
 static struct dipc_node node[3];
-static struct dipc_arena_node table[3];
 static int answer;
 
 /* ---- two nodes and a table, in the fake fabric --------------------------- */
-
-const struct dipc_arena_super *dipc_fabric_super(struct dipc_fabric *f)
-{
-	static const struct dipc_arena_super super;
-
-	(void)f;
-	return &super;
-}
-
-int dipc_arena_read(struct dipc_fabric *f, uint64_t off, void *dst, size_t len)
-{
-	(void)f;
-	memcpy(dst, (char *)table + off, len);
-	return 0;
-}
 
 static void on_request(void *arg, struct dipc_incoming *in)
 {
@@ -62,7 +46,8 @@ static int start(void **state)
 		memset(&node[i], 0, sizeof(node[i]));
 		node[i].incarnation = 70 + i;
 		node[i].fabric = fake_fabric_create(i, &events, &node[i]);
-		table[i].state = (uint64_t)DIPC_NODE_ALIVE << 32 | (70 + i);
+		fake_world_node(i)->state =
+			(uint64_t)DIPC_NODE_ALIVE << 32 | (70 + i);
 	}
 	return 0;
 }
@@ -228,7 +213,7 @@ static void node__dead_or_another(void **state)
 	fake_node_crash(2);
 	/* not yet known to be out: nobody may take over */
 	assert_int_equal(is_alive(1, name), -ENOLINK);
-	table[2].state = (uint64_t)DIPC_NODE_DEAD << 32 | 72;
+	fake_world_node(2)->state = (uint64_t)DIPC_NODE_DEAD << 32 | 72;
 	assert_int_equal(is_alive(1, name), 0);
 }
 

@@ -56,7 +56,10 @@ static void on_request(void *arg, struct dipc_incoming *in)
 {
 	struct sim_node *n = arg;
 
-	dipc_pages_request(n->pages, in);
+	if (in->request.type == DIPC_REQ_CHUNK)
+		dipc_homes_request(n->homes, in);
+	else
+		dipc_pages_request(n->pages, in);
 }
 
 static void on_lost(void *arg, unsigned node)
@@ -88,23 +91,30 @@ void sim_start(uint64_t seed, unsigned nr_nodes, uint64_t delay_ns,
 			.events = &pages_events,
 			.arg = n,
 		};
+		struct dipc_homes_config hc = {.max_nodes = max_nodes};
 
 		n->id = i;
 		n->fabric = fake_fabric_create(i, &fabric_events, n);
 		config.fabric = n->fabric;
 		assert_int_equal(dipc_pages_create(&config, &n->pages), 0);
+		hc.fabric = n->fabric;
+		assert_int_equal(dipc_homes_create(&hc, &n->homes), 0);
+		sim.home.homes[i] = n->homes;
 	}
-	assert_int_equal(dipc_home_create(sim.node[1].fabric,
-					  MAX_PAGES * DIPC_PAGE_SIZE,
-					  UINT64_MAX / 4, max_nodes, &sim.home),
-			 0);
 	sim.shm.size = MAX_PAGES * DIPC_PAGE_SIZE;
-	sim.shm.dir_addr = sim.home->dir_addr;
-	sim.shm.data_addr = sim.home->data_addr;
-	sim.shm.rkey = sim.home->rkey;
-	sim.shm.nr_sharer_words = sim.home->nr_sharer_words;
+	sim.shm.nr_sharer_words = dipc_entry_sharer_words(max_nodes);
 	sim.shm.home = 1;
+	sim.shm.homes = 1;
+	sim.shm.block_chunks = 1;
+	sim.shm.unit_pages = 1;
 	sim.shm.nr_pages = MAX_PAGES;
+	sim.home.shm = &sim.shm;
+	sim.home.id = SEGMENT;
+	for (i = 1; i <= nr_nodes; i++)
+		if (dipc_shm_is_home(&sim.shm, i))
+			assert_int_equal(dipc_homes_add(sim.node[i].homes,
+							SEGMENT, &sim.shm),
+					 0);
 }
 
 static bool never(void)
@@ -120,7 +130,8 @@ void sim_stop(void)
 	fake_world_run(never, NS_LIMIT);
 	for (i = 1; i <= sim.nr_nodes; i++)
 		dipc_pages_destroy(sim.node[i].pages);
-	dipc_home_destroy(sim.home);
+	for (i = 1; i <= sim.nr_nodes; i++)
+		dipc_homes_destroy(sim.node[i].homes);
 	fake_world_stop();
 }
 
@@ -273,15 +284,12 @@ void run_all(void)
 
 void check_home(void)
 {
-	uint64_t *data;
+	const uint64_t *data;
 	unsigned i;
 
 	for (i = 0; i < MAX_PAGES; i++) {
-		home_entry_expect_clear(sim.home, sim.seed, i, false);
-		data = (uint64_t *)(void *)(sim.home->region->base +
-					    (sim.home->data_addr -
-					     sim.home->dir_addr) +
-					    (size_t)i * DIPC_PAGE_SIZE);
+		home_entry_expect_clear(&sim.home, sim.seed, i, false);
+		data = home_data(&sim.home, i);
 		assert_int_equal(data[0], sim.truth[i]);
 		assert_int_equal(data[WORDS - 1], sim.truth[i]);
 	}

@@ -28,6 +28,7 @@ struct sim_node {
 	unsigned id;
 	struct dipc_fabric *fabric;
 	struct dipc_pages *pages;
+	struct dipc_homes *homes;
 	struct dipc_segment *seg;
 	struct array_pager pager;
 	unsigned nr_released;
@@ -54,7 +55,7 @@ struct sim {
 	struct sim_thread thread[MAX_NODES * MAX_THREADS];
 	unsigned nr_threads;
 	uint64_t truth[MAX_PAGES]; /* the value written last */
-	struct dipc_home *home;
+	struct home_view home;
 	struct dipc_arena_shm shm;
 	uint64_t hold_ns;
 	uint64_t seed;

@@ -84,14 +84,14 @@ static void single_steps_fiber(void *arg)
 						   &sim.shm, &sim.node[i].seg),
 				 0);
 	step(0, false);
-	home_entry_expect(sim.home, 0, 0, word_bit(1));
+	home_entry_expect(&sim.home, 0, 0, word_bit(1));
 	step(1, false);
-	home_entry_expect(sim.home, 0, 0, word_bit(1) | word_bit(2));
+	home_entry_expect(&sim.home, 0, 0, word_bit(1) | word_bit(2));
 	step(2, true);
-	assert_int_equal(home_entry(sim.home, 0).holder, 3);
+	assert_int_equal(home_entry(&sim.home, 0).holder, 3);
 	assert_false(sim.node[1].pager.is_here[0]);
 	step(0, false);
-	assert_int_equal(home_entry(sim.home, 0).holder, 0);
+	assert_int_equal(home_entry(&sim.home, 0).holder, 0);
 	assert_true(sim.node[3].pager.is_here[0]);
 	assert_int_equal(sim.node[3].pager.may_write[0], 0);
 	step(2, true); /* an upgrade: nothing is fetched */
@@ -141,7 +141,7 @@ static void claim_fiber(void *arg)
 	step(0, true);
 	/* at most: out, two halves of the READ, back */
 	assert_true(fake_world_now() - since <= 5 * 5 * DIPC_USEC);
-	home_entry_expect(sim.home, 0, 2, word_bit(2));
+	home_entry_expect(&sim.home, 0, 2, word_bit(2));
 	dipc_segment_put(n->seg);
 }
 
@@ -213,7 +213,7 @@ static void crash_fiber(void *arg)
 	while (fake_world_now() <= fake_node_fenced_at(crash_victim))
 		dipc_fiber_sleep(DIPC_USEC);
 	if (crash_victim != 1)
-		assert_int_equal(dipc_home_evict(sim.home, crash_victim), 0);
+		dipc_homes_evict(sim.node[1].homes, crash_victim);
 }
 
 static void one_crash(uint64_t seed, unsigned victim)
@@ -241,7 +241,7 @@ static void one_crash(uint64_t seed, unsigned victim)
 	/* who dies early, or has no page to itself, takes nothing along */
 	nr_crash_sigbus += sigbus;
 	for (i = 0; i < 4 && victim != 1; i++)
-		home_entry_expect_clear(sim.home, sim.seed, i, true);
+		home_entry_expect_clear(&sim.home, sim.seed, i, true);
 	sim_stop();
 }
 
@@ -316,7 +316,7 @@ static void reopen_fiber(void *arg)
 		dipc_segment_open(n->pages, SEGMENT, &sim.shm, &n->seg), 0);
 	step(0, true);
 	dipc_pages_stop(n->pages);
-	home_entry_expect_clear(sim.home, sim.seed, 0,
+	home_entry_expect_clear(&sim.home, sim.seed, 0,
 				false); /* it went home before the kill */
 	assert_false(thread_access(&sim.thread[0], 0, false));
 	dipc_segment_put(n->seg);
@@ -333,30 +333,6 @@ static void open_close_stop(void **state)
 		dipc_fiber_spawn(fake_world_sched(), reopen_fiber, NULL), 0);
 	assert_true(fake_world_run(NULL, NS_LIMIT));
 	check_home();
-	sim_stop();
-}
-
-static void home_create__refuses_cleanly(void **state)
-{
-	struct dipc_home *home = NULL;
-	struct dipc_fabric *f;
-	unsigned before = dipc_log_count();
-
-	(void)state;
-	sim_start(1, 1, 5 * DIPC_USEC, 0);
-	f = sim.node[1].fabric;
-	assert_int_equal(dipc_home_create(f, 0, 1000, 1, &home), -EINVAL);
-	assert_int_equal(dipc_home_create(f, 1ull << 62, 1ull << 34, 1, &home),
-			 -ENOMEM);
-	assert_int_equal(
-		dipc_home_create(f, UINT64_MAX, UINT64_MAX, 1024, &home),
-		-ENOMEM);
-	assert_int_equal(dipc_home_create(f, 1, 1 << 20, 1025, &home), -EINVAL);
-	assert_null(home);
-	assert_int_equal(dipc_log_count(), before + 2);
-	assert_int_equal(dipc_home_create(f, 1, 1 << 20, max_nodes, &home), 0);
-	assert_int_equal(home->nr_pages, 1);
-	dipc_home_destroy(home);
 	sim_stop();
 }
 
@@ -380,7 +356,6 @@ int main(int argc, char **argv)
 		cmocka_unit_test(single_steps),
 		cmocka_unit_test(write_miss__claims),
 		cmocka_unit_test(open_close_stop),
-		cmocka_unit_test(home_create__refuses_cleanly),
 		cmocka_unit_test(install_fails__sigbus),
 		cmocka_unit_test(hold_time__both_progress),
 		cmocka_unit_test(no_starvation),

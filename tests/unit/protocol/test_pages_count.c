@@ -11,6 +11,7 @@
 #include <cmocka.h>
 #include <string.h>
 
+#include "runtime/protocol/homes.h"
 #include "runtime/protocol/pages_private.h"
 #include "tests/support/array_pager.h"
 #include "tests/support/fake_fabric.h"
@@ -22,6 +23,7 @@
 static struct node {
 	unsigned id;
 	struct dipc_pages *pages;
+	struct dipc_homes *homes; /* of node 1 */
 	struct dipc_segment *seg;
 	struct array_pager pager;
 } nodes[NODES + 1];
@@ -49,7 +51,10 @@ static void on_request(void *arg, struct dipc_incoming *in)
 {
 	struct node *n = arg;
 
-	dipc_pages_request(n->pages, in);
+	if (in->request.type == DIPC_REQ_CHUNK)
+		dipc_homes_request(nodes[1].homes, in);
+	else
+		dipc_pages_request(n->pages, in);
 }
 
 static const struct dipc_fabric_events fabric_events = {.request = on_request};
@@ -60,10 +65,13 @@ static void with_cluster(unsigned nr_nodes, uint64_t hold_ns,
 {
 	struct dipc_arena_shm shm = {.size = ARRAY_PAGER_PAGES * DIPC_PAGE_SIZE,
 				     .home = 1,
+				     .homes = 1,
+				     .block_chunks = 1,
+				     .unit_pages = 1,
 				     .nr_pages = ARRAY_PAGER_PAGES};
 	struct dipc_pages_config config = {.hold_ns = hold_ns,
 					   .events = &pages_events};
-	struct dipc_home *home;
+	struct dipc_homes_config homes_config = {0};
 	unsigned i;
 
 	fake_world_start(1, 5 * DIPC_USEC);
@@ -76,19 +84,17 @@ static void with_cluster(unsigned nr_nodes, uint64_t hold_ns,
 				 0);
 		if (i > 1)
 			continue;
-		assert_int_equal(dipc_home_create(config.fabric, shm.size,
-						  UINT64_MAX / 4,
-						  DIPC_NODES_MAX, &home),
+		homes_config.fabric = config.fabric;
+		assert_int_equal(
+			dipc_homes_create(&homes_config, &nodes[1].homes), 0);
+		assert_int_equal(dipc_homes_add(nodes[1].homes, SEGMENT, &shm),
 				 0);
-		shm.dir_addr = home->dir_addr;
-		shm.data_addr = home->data_addr;
-		shm.rkey = home->rkey;
 	}
 	assert_int_equal(dipc_fiber_spawn(fake_world_sched(), body, &shm), 0);
 	assert_true(fake_world_run(NULL, 60 * DIPC_SEC));
 	for (i = 1; i <= nr_nodes; i++)
 		dipc_pages_destroy(nodes[i].pages);
-	dipc_home_destroy(home);
+	dipc_homes_destroy(nodes[1].homes);
 	fake_world_stop();
 }
 

@@ -28,7 +28,15 @@ static struct node {
 	struct array_pager pager;
 } nodes[NODES + 1];
 
-static struct dipc_home *home;
+static struct dipc_arena_shm shm = {
+	.size = ARRAY_PAGER_PAGES * DIPC_PAGE_SIZE,
+	.home = 1,
+	.homes = 1,
+	.block_chunks = 1,
+	.unit_pages = 1,
+	.nr_pages = ARRAY_PAGER_PAGES,
+};
+static struct home_view home = {.shm = &shm, .id = SEGMENT};
 
 /* ---- a cluster with a wide directory ------------------------------------ */
 
@@ -53,28 +61,24 @@ static void on_request(void *arg, struct dipc_incoming *in)
 {
 	struct node *n = arg;
 
-	dipc_pages_request(n->pages, in);
+	if (in->request.type == DIPC_REQ_CHUNK)
+		dipc_homes_request(home.homes[1], in);
+	else
+		dipc_pages_request(n->pages, in);
 }
 
 static const struct dipc_fabric_events fabric_events = {.request = on_request};
 
 static void open_all(void)
 {
-	struct dipc_arena_shm shm = {
-		.size = ARRAY_PAGER_PAGES * DIPC_PAGE_SIZE,
-		.home = 1,
-		.nr_pages = ARRAY_PAGER_PAGES,
-		.dir_addr = home->dir_addr,
-		.data_addr = home->data_addr,
-		.rkey = home->rkey,
-		.nr_sharer_words = home->nr_sharer_words,
-	};
 	unsigned i;
 
 	for (i = 1; i <= NODES; i++)
 		assert_int_equal(dipc_segment_open(nodes[i].pages, SEGMENT,
 						   &shm, &nodes[i].seg),
 				 0);
+	/* so that poke() finds it */
+	assert_int_equal(dipc_page_locate(dipc_page_get(nodes[1].seg, 0)), 0);
 }
 
 static void (*body)(void);
@@ -93,6 +97,7 @@ static void body_fiber(void *arg)
 /* Run FN with a segment open everywhere. */
 static void with_cluster(void (*fn)(void))
 {
+	struct dipc_homes_config homes_config = {.max_nodes = ENTRY_NODES_MAX};
 	unsigned i;
 
 	body = fn;
@@ -109,17 +114,16 @@ static void with_cluster(void (*fn)(void))
 		assert_int_equal(dipc_pages_create(&config, &nodes[i].pages),
 				 0);
 	}
-	assert_int_equal(dipc_home_create(nodes[1].fabric,
-					  ARRAY_PAGER_PAGES * DIPC_PAGE_SIZE,
-					  UINT64_MAX / 4, ENTRY_NODES_MAX,
-					  &home),
-			 0);
+	shm.nr_sharer_words = dipc_entry_sharer_words(ENTRY_NODES_MAX);
+	homes_config.fabric = nodes[1].fabric;
+	assert_int_equal(dipc_homes_create(&homes_config, &home.homes[1]), 0);
+	assert_int_equal(dipc_homes_add(home.homes[1], SEGMENT, &shm), 0);
 	assert_int_equal(dipc_fiber_spawn(fake_world_sched(), body_fiber, NULL),
 			 0);
 	assert_true(fake_world_run(NULL, 60 * DIPC_SEC));
 	for (i = 1; i <= NODES; i++)
 		dipc_pages_destroy(nodes[i].pages);
-	dipc_home_destroy(home);
+	dipc_homes_destroy(home.homes[1]);
 	fake_world_stop();
 }
 
@@ -147,14 +151,15 @@ static void leave(unsigned node)
 
 static void expect(unsigned holder, uint64_t sharers, uint32_t arrivals)
 {
-	home_entry_expect(home, 0, holder, sharers);
-	assert_int_equal(home_entry(home, 0).arrivals, arrivals);
+	home_entry_expect(&home, 0, holder, sharers);
+	assert_int_equal(home_entry(&home, 0).arrivals, arrivals);
 }
 
 static void poke(unsigned word, uint64_t value)
 {
-	memcpy(home->region->base + word * sizeof(value), &value,
-	       sizeof(value));
+	uint8_t *entry = (uint8_t *)(uintptr_t)home_find(&home, 0, false);
+
+	memcpy(entry + word * sizeof(value), &value, sizeof(value));
 }
 
 /* ---- what the entry says ------------------------------------------------ */
@@ -263,32 +268,32 @@ static void evict(void)
 
 	/* it had announced itself, and was not counted yet */
 	poke(last, 1ull << 63);
-	assert_int_equal(dipc_home_evict(home, dead), 0);
-	assert_int_equal(home_entry(home, 0).sharers.bits[last - 1], 0);
+	assert_int_equal(dipc_homes_evict(home.homes[1], dead), 0);
+	assert_int_equal(home_entry(&home, 0).sharers.bits[last - 1], 0);
 	assert_int_equal(step(1, true), 1);
 	leave(1);
 	/* a copy; others' bits stay, the count too: it is a bound */
 	poke(last, 3ull << 62);
 	poke(0, wide_word(0, 0, 2));
-	assert_int_equal(dipc_home_evict(home, dead), 0);
-	assert_int_equal(home_entry(home, 0).sharers.bits[last - 1],
+	assert_int_equal(dipc_homes_evict(home.homes[1], dead), 0);
+	assert_int_equal(home_entry(&home, 0).sharers.bits[last - 1],
 			 1ull << 62);
-	assert_int_equal(home_entry(home, 0).arrivals, 2);
-	assert_int_equal(dipc_home_evict(home, dead - 1), 0);
+	assert_int_equal(home_entry(&home, 0).arrivals, 2);
+	assert_int_equal(dipc_homes_evict(home.homes[1], dead - 1), 0);
 	/* a lock; a page that it held; one for which another has the lock */
 	poke(0, wide_word(dead, 3, 7));
-	assert_int_equal(dipc_home_evict(home, dead), 0);
+	assert_int_equal(dipc_homes_evict(home.homes[1], dead), 0);
 	expect(3, 0, 7);
 	poke(0, wide_word(2, dead, 7));
-	assert_int_equal(dipc_home_evict(home, dead), 0);
-	assert_int_equal(home_entry(home, 0).holder, dead);
+	assert_int_equal(dipc_homes_evict(home.homes[1], dead), 0);
+	assert_int_equal(home_entry(&home, 0).holder, dead);
 	poke(0, wide_word(0, dead, 7));
-	assert_int_equal(dipc_home_evict(home, dead), 0);
+	assert_int_equal(dipc_homes_evict(home.homes[1], dead), 0);
 	expect(NODE_LOST, 0, 7);
 	poke(0, wide_word(dead, dead, 7));
-	assert_int_equal(dipc_home_evict(home, dead), 0);
+	assert_int_equal(dipc_homes_evict(home.homes[1], dead), 0);
 	expect(NODE_LOST, 0, 7);
-	assert_int_equal(dipc_home_evict(home, dead + 1), -EINVAL);
+	assert_int_equal(dipc_homes_evict(home.homes[1], dead + 1), -EINVAL);
 	poke(0, 0);
 }
 

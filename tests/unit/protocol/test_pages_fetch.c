@@ -29,13 +29,13 @@ static void hints_fiber(void *arg)
 	for (i = 0; i < nr; i++) {
 		assert_true(n->pager.is_here[i]);
 		assert_int_equal(n->pager.may_write[i], 0);
-		home_entry_expect(sim.home, i, 0,
+		home_entry_expect(&sim.home, i, 0,
 				  word_bit(2) | (i % 3 ? 0 : word_bit(1)));
 	}
 	assert_int_equal(dipc_pages_counters(n->pages).nr_faults, 0);
 	assert_int_equal(dipc_pages_fetch(n->seg, 10, nr - 10, true), 0);
 	for (i = 10; i < nr; i++) {
-		assert_int_equal(home_entry(sim.home, i).holder, 2);
+		assert_int_equal(home_entry(&sim.home, i).holder, 2);
 		assert_int_equal(n->pager.may_write[i], 0);
 		assert_false(sim.node[1].pager.is_here[i]);
 	}

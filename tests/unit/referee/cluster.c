@@ -217,12 +217,8 @@ int fake_get(struct fake *n, uint32_t kind, int32_t key, uint32_t flags,
 
 int fake_created(struct fake *n, int32_t id, int status, uint32_t pages)
 {
-	struct dipc_lookup_created created = {.id = id,
-					      .status = status,
-					      .dir_addr = 0x1000,
-					      .data_addr = 0x2000,
-					      .rkey = 7,
-					      .nr_pages = pages};
+	struct dipc_lookup_created created = {
+		.id = id, .status = status, .nr_pages = pages};
 
 	return dipc_lookup_created(n->lookup, &created);
 }
