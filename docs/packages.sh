@@ -3,8 +3,8 @@
 # build needs, and a function that installs those that are missing.
 
 DIPC_PACKAGES="build-essential cmake pkg-config libibverbs-dev librdmacm-dev
-libgnutls28-dev libinih-dev libjansson-dev uthash-dev libpng-dev libcmocka-dev
-perl lowdown"
+libgnutls28-dev libinih-dev libjansson-dev libncurses-dev uthash-dev
+libpng-dev libcmocka-dev perl lowdown"
 
 # install_packages NAME...: asks nothing; touches nothing when all are there.
 install_packages()

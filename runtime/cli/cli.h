@@ -33,6 +33,7 @@ int dipc_cmd_down(int argc, char **argv);
 int dipc_cmd_run(int argc, char **argv);
 int dipc_cmd_ls(int argc, char **argv);
 int dipc_cmd_rm(int argc, char **argv);
+int dipc_cmd_top(int argc, char **argv);
 int dipc_cmd_status(int argc, char **argv);
 int dipc_cmd_doctor(int argc, char **argv);
 int dipc_cmd_key(int argc, char **argv);

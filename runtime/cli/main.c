@@ -54,7 +54,16 @@ static const struct command commands[] = {
 	 "  --keys LIST   these keys are: 0x1234,100-200\n"},
 	{"ls", dipc_cmd_ls, "list the cluster's objects",
 	 "usage: dipc ls [--dir D] [--json] [-v | --verbose]\n\n"
-	 "  -v      creators, groups, process ids and times too\n"},
+	 "  -v      creators, process ids and times too; what pages cost\n"},
+	{"top", dipc_cmd_top, "what shared pages cost, live",
+	 "usage: dipc top [--dir D] [--node K] [-d SECONDS]\n"
+	 "                [-b | --batch] [-n COUNT]\n\n"
+	 "  --node K     this node's counters alone\n"
+	 "  -d SECONDS   between two looks (1)\n"
+	 "  -b, --batch  lines, not a screen; so without a terminal\n"
+	 "  -n COUNT     so many times, in lines\n\n"
+	 "On the screen: q quits, arrows select a segment whose pages are\n"
+	 "shown, the keys in the last line sort, space looks at once.\n"},
 	{"rm", dipc_cmd_rm, "remove objects",
 	 "usage: dipc rm [--dir D] [shm|sem|msg] --key K | --id N | --all\n"},
 	{"status", dipc_cmd_status, "nodes and counters",

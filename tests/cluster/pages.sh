@@ -236,12 +236,78 @@ test_hints_refused() {
 	players_stop
 }
 
+# Two nodes, two words, one page: it is named, and nothing else is.
+test_top() {
+	players_start
+	step 1 fill 0 1048576 41
+	step 3 value 409600 41 # a quiet page
+	ask 2 fight 20480 4
+	ask 3 fight 20488 4
+	"$DIPC" top --dir "$CLUSTER" --batch -n 2 -d 1 >"$WORK/top"
+	"$DIPC" top --dir "$CLUSTER" --node 2 -n 1 -d 0.5 >"$WORK/top2"
+	answer 2 2
+	answer 3 3
+	cat "$WORK/top" "$WORK/top2"
+	[ "$(grep -c '^dipc top .* nodes 1, 2, 3, 1 segment attached' "$WORK/top")" -eq 2 ]
+	[ "$(grep -c "^$(printf 0x%08x $KEY) " "$WORK/top")" -eq 2 ]
+	# the first of its pages is the one that is fought over
+	first=$(grep -A1 "^$(printf 0x%08x $KEY) " "$WORK/top" | tail -n 1)
+	echo "$first" | grep -q '^    offset 0x5000: taken away [1-9][0-9]* times, '
+	echo "$first" | grep -q '; nodes .*2, 3$'
+	[ "$(echo "$first" | sed 's/.* times, \([0-9]*\)\/s; missed.*/\1/')" -gt 0 ]
+	grep -q '^dipc top .* node 2, 1 segment' "$WORK/top2"
+	players_stop
+	# nothing attached, nobody there, nothing of that name
+	"$DIPC" top --dir "$CLUSTER" -n 1 -d 0.1 | grep -q ' 0 segments attached'
+	"$DIPC" top --dir "$CLUSTER" --node 9 -n 1 2>"$WORK/err" && return 1
+	grep -q '^dipc: node 9 is not of this machine$' "$WORK/err"
+	"$DIPC" top --dir "$WORK/nowhere" -n 1 2>"$WORK/err" && return 1
+	[ "$(wc -l <"$WORK/err")" -eq 1 ]
+}
+
+# on_terminal SECONDS KEYS [SIGNAL]: a screen in a terminal of its own; keys, a
+# second later a signal or SECONDS to end by itself; prints its exit status.
+on_terminal() {
+	rm -f "$WORK/pid"
+	{
+		sleep 1.2
+		printf '%s' "$2"
+		sleep 1
+		[ -z "${3:-}" ] || kill "-$3" "$(cat "$WORK/pid")"
+		sleep "$1"
+	} | TERM=xterm script -q -e -c "stty rows 24 cols 100; echo \$\$ >$WORK/pid
+		exec $DIPC top --dir $CLUSTER -d 0.3" "$WORK/screen" >/dev/null &&
+		echo 0 || echo $?
+}
+
+# Starts, obeys, and leaves the terminal as it was.
+test_top_screen() {
+	players_start
+	step 2 write 4096 1
+	restored=$(printf '\033[?1049l')
+	[ "$(on_terminal 0 mq)" -eq 0 ]
+	grep -q 'dipc top .* nodes 1, 2, 3, 1 segment attached' "$WORK/screen"
+	grep -q 'KEY .*MISS/s' "$WORK/screen"
+	grep -q 'offset 0x1000' "$WORK/screen"
+	grep -qF "$restored" "$WORK/screen"
+	for sig in 1 2 15; do
+		[ "$(on_terminal 0 '' $sig)" -eq $((128 + sig)) ]
+		grep -qF "$restored" "$WORK/screen"
+	done
+	# a terminal nobody knows
+	TERM=nonsense script -q -e -c "$DIPC top --dir $CLUSTER" "$WORK/screen" \
+		</dev/null >/dev/null && return 1
+	grep -q '^dipc: terminal of an unknown type (nonsense): use --batch' \
+		"$WORK/screen"
+	players_stop
+}
+
 if ! cluster_up 3; then
 	failed=$((failed + 1))
 	summary
 	exit 1
 fi
-for name in ${*:-cost ls hints madvise hints_refused}; do
+for name in ${*:-cost ls hints madvise hints_refused top top_screen}; do
 	run_case "$name" "test_$name"
 done
 summary
