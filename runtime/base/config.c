@@ -65,6 +65,8 @@ static const struct setting settings[] = {
 	 NULL},
 	{"node", "hold-us", SETTING_UNSIGNED, AT(hold_us), 0, 1000000, 50, NULL,
 	 NULL},
+	{"node", "prefetch-pages", SETTING_UNSIGNED, AT(prefetch_pages), 0,
+	 4096, 128, NULL, NULL},
 	{"node", "noreserve-is-dipc", SETTING_BOOL, AT(noreserve_is_dipc), 0, 1,
 	 1, NULL, NULL},
 

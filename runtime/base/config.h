@@ -17,11 +17,12 @@ struct dipc_config {
 	char *transport; /* "verbs" or "shm" */
 	unsigned peer_timeout_ms;
 	/* [node] */
-	unsigned node;    /* 1..40; 0: the referee picks */
-	char *socket;     /* dipcd's Unix socket */
-	char *address;    /* what the node's transport listens on */
-	unsigned spin_us; /* engine polls this long before it sleeps */
-	unsigned hold_us; /* a node keeps a page at least this long */
+	unsigned node;           /* 1..40; 0: the referee picks */
+	char *socket;            /* dipcd's Unix socket */
+	char *address;           /* what the node's transport listens on */
+	unsigned spin_us;        /* engine polls this long before it sleeps */
+	unsigned hold_us;        /* a node keeps a page at least this long */
+	unsigned prefetch_pages; /* ahead of a stream at most; 0: none */
 	bool noreserve_is_dipc;
 	/* [referee] */
 	char *referee_address; /* what its transport listens on */

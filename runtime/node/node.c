@@ -38,6 +38,7 @@ static void on_request(void *arg, struct dipc_incoming *in)
 	switch (in->request.type) {
 	case DIPC_REQ_INVALIDATE:
 	case DIPC_REQ_RECALL:
+	case DIPC_REQ_RECALL_RUN:
 		if (!node->segments)
 			break;
 		dipc_pages_request(dipc_segments_pages(node->segments), in);

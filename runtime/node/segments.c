@@ -264,6 +264,7 @@ int dipc_segments_create(struct dipc_node *node)
 	struct dipc_pages_config config = {
 		.fabric = node->fabric,
 		.hold_ns = node->conf->hold_us * DIPC_USEC,
+		.prefetch_pages = node->conf->prefetch_pages,
 		.events = &pages_events,
 		.arg = s,
 	};

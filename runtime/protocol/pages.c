@@ -39,6 +39,8 @@ void dipc_page_set_state(struct page *pg, enum page_state to)
 		   (unsigned)page_segment(pg)->id,
 		   (unsigned long long)page_index(pg), pg->state, to);
 	pg->state = (uint8_t)to;
+	if (to == PAGE_I)
+		dipc_stream_forget(pg);
 }
 
 void dipc_page_set_phase(struct page *pg, enum page_phase phase)
@@ -204,6 +206,8 @@ int dipc_pages_fault(struct dipc_segment *seg, uint64_t index, bool is_write,
 		     uint64_t who)
 {
 	struct page *pg;
+	bool is_absent;
+	int ret;
 
 	seg->counters.nr_faults++;
 	if (index >= seg->nr_pages || seg->is_closing)
@@ -216,7 +220,14 @@ int dipc_pages_fault(struct dipc_segment *seg, uint64_t index, bool is_write,
 		return 0;
 	}
 	pg = dipc_page_get(seg, index);
-	return pg ? dipc_page_ask(pg, is_write, who) : -EAGAIN;
+	if (!pg)
+		return -EAGAIN;
+	is_absent = pg->state == PAGE_I;
+	ret = dipc_page_ask(pg, is_write, who);
+	/* behind it, so that what is needed now is asked for first */
+	if (ret == 0 && is_absent)
+		dipc_stream_fault(seg, index, is_write, who);
+	return ret;
 }
 
 /* ---- giving back -------------------------------------------------------- */
@@ -317,6 +328,7 @@ static struct dipc_segment *segment_new(struct dipc_pages *pages, int32_t id,
 	seg->shm = *shm;
 	seg->nr_refs = 1;
 	seg->is_opening = true;
+	dipc_stream_init(seg);
 	seg->nr_pages = (shm->size + DIPC_PAGE_SIZE - 1) / DIPC_PAGE_SIZE;
 	seg->nr_chunks = (seg->nr_pages + CHUNK_PAGES - 1) / CHUNK_PAGES;
 	dipc_waitq_init(&seg->quiet);
@@ -435,6 +447,7 @@ int dipc_pages_create(const struct dipc_pages_config *config,
 	pages->events = config->events;
 	pages->arg = config->arg;
 	pages->hold_ns = config->hold_ns;
+	pages->prefetch_pages = config->prefetch_pages;
 	pages->node = dipc_fabric_node(config->fabric);
 	pages->random = 0x9e3779b97f4a7c15u * (pages->node + 1);
 	dipc_waitq_init(&pages->changed);

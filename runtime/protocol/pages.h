@@ -48,6 +48,7 @@ struct dipc_pages_config {
 	struct dipc_fabric *fabric; /* borrowed */
 	/* A node keeps a page this long before it gives it up; 0: not. */
 	uint64_t hold_ns;
+	unsigned prefetch_pages; /* ahead of a stream at most; 0: none */
 	const struct dipc_pages_events *events; /* borrowed */
 	void *arg;
 };

@@ -40,14 +40,16 @@ static int page_await(struct page *pg, bool is_write)
 static int fetch_run(struct dipc_segment *seg, uint64_t first, unsigned nr,
 		     bool is_write)
 {
+	struct run_want want = {.is_write = is_write, .who = DIPC_PAGER_NOBODY};
 	struct page *pages[RUN_PAGES];
 	int ret = 0, err;
 	unsigned i, n;
 
 	/* most of them together, what is left one by one */
-	for (n = 0; n < nr;)
-		n += dipc_run_fetch(seg, first + n, nr - n, is_write,
-				    DIPC_PAGER_NOBODY);
+	for (n = 0; n < nr; n += dipc_run_fetch(seg, &want)) {
+		want.first = first + n;
+		want.nr = nr - n;
+	}
 	for (n = 0; n < nr; n++) {
 		pages[n] = dipc_page_get(seg, first + n);
 		ret = pages[n] ? page_want(pages[n], is_write) : -ENOMEM;

@@ -43,6 +43,7 @@ struct page {
 	bool has_bit;    /* what our last operation made of our bit */
 	bool is_first;   /* wide: as S, nobody had arrived before us */
 	bool was_holder; /* the word has named us in this life of ours */
+	bool is_ahead;   /* brought by a stream that has not passed it yet */
 	bool is_serving; /* a request is writing it home: faults queue */
 	uint32_t nr_misses;
 	uint32_t nr_taken; /* by others; both stop at their maximum */
@@ -64,6 +65,23 @@ struct page_chunk {
 	struct page page[CHUNK_PAGES];
 };
 
+/*
+ * Faults of one process at neighbouring pages. It has met [tail, next); next
+ * is its marker, absent, whose fault says that it goes on; what lies between
+ * the marker and ahead is here or on its way.
+ */
+struct stream {
+	uint64_t who;
+	uint64_t used; /* when: stream_clock */
+	uint64_t tail, next, ahead;
+	unsigned nr_met;
+	unsigned window; /* pages; 0: not one yet */
+	bool is_write;
+	bool is_held; /* the last pages were modified elsewhere */
+};
+
+#define STREAMS 8u
+
 struct dipc_segment {
 	struct dipc_list node;    /* in pages->table */
 	struct dipc_pages *pages; /* borrowed */
@@ -79,6 +97,9 @@ struct dipc_segment {
 	struct dipc_page_rank most_missed[DIPC_PAGES_RANKED];
 	struct dipc_page_rank most_taken[DIPC_PAGES_RANKED];
 	int32_t id;
+	struct stream streams[STREAMS];
+	uint64_t stream_clock;
+	unsigned guesses_needed; /* neighbours met before a stream is one */
 	unsigned nr_refs;
 	unsigned nr_fibers;      /* at work on it */
 	struct dipc_waitq quiet; /* nr_fibers fell to 0 */
@@ -96,6 +117,8 @@ struct dipc_pages {
 	const struct dipc_pages_events *events;
 	void *arg;
 	uint64_t hold_ns;
+	unsigned prefetch_pages; /* ahead of a stream at most; 0: none */
+	unsigned nr_guesses;     /* runs of streams in flight */
 	unsigned node;
 	uint64_t random;
 	struct dipc_page_counters over;     /* of segments that are released */
@@ -188,6 +211,14 @@ int dipc_page_start(struct page *pg);
 void dipc_page_hand_over(struct page *pg);
 /* Settle what the state of PG allows already. */
 void dipc_page_settle(struct page *pg);
+
+/* pages_stream.c */
+void dipc_stream_init(struct dipc_segment *seg);
+/* WHO met PAGE absent: fetch what comes next, if it is a stream. */
+void dipc_stream_fault(struct dipc_segment *seg, uint64_t page, bool is_write,
+		       uint64_t who);
+/* PG goes; was it brought for nothing? */
+void dipc_stream_forget(struct page *pg);
 
 /* pages_evict.c */
 /* PG, which no fiber works on, goes home. Fiber. 0 or -errno. */

@@ -12,10 +12,9 @@ struct run {
 	struct dipc_segment *seg; /* borrowed */
 	struct page *page;        /* the first; the others follow it */
 	unsigned nr;
-	bool is_write;
-	uint64_t who;
-	uint32_t busy; /* in our hands: phase filling */
-	uint32_t left; /* were, and are to be handed over */
+	struct run_want *want; /* borrowed */
+	uint32_t busy;         /* in our hands: phase filling */
+	uint32_t left;         /* were, and are to be handed over */
 	struct dipc_tx tx;
 	uint8_t *data[RUN_PAGES]; /* in tx's buffer */
 	union {
@@ -55,7 +54,7 @@ static void run_take(struct run *run)
 	bool is_next = false;
 
 	for (i = 0; i < run->nr; i++) {
-		if (!page_can_join(&run->page[i], run->is_write)) {
+		if (!page_can_join(&run->page[i], run->want->is_write)) {
 			is_next = false;
 			continue;
 		}
@@ -121,8 +120,8 @@ static bool page_end_faults(struct page *pg, const struct run *run)
 		struct fault *fault =
 			dipc_container_of(pos, struct fault, node);
 
-		if (fault->who == run->who &&
-		    (run->is_write || !fault->is_write))
+		if (fault->who == run->want->who &&
+		    (run->want->is_write || !fault->is_write))
 			dipc_fault_free(run->seg->pages, fault);
 	}
 	return had_any;
@@ -142,20 +141,23 @@ static void run_install(struct run *run, uint32_t set)
 			if (run->data[i + n] !=
 			    run->data[i] + (size_t)n * DIPC_PAGE_SIZE)
 				break;
-		if (seg->pager->ops->install(
-			    seg->pager, page_index(&run->page[i]), n,
-			    run->data[i], run->who, run->is_write)) {
+		if (seg->pager->ops->install(seg->pager,
+					     page_index(&run->page[i]), n,
+					     run->data[i], run->want->who,
+					     run->want->is_write)) {
 			dipc_segment_fail(seg, "its page cache failed");
 			return;
 		}
 		for (j = i; j < i + n; j++) {
 			struct page *pg = &run->page[j];
 
-			dipc_page_set_state(pg,
-					    run->is_write ? PAGE_M : PAGE_S);
+			dipc_page_set_state(pg, run->want->is_write ? PAGE_M
+								    : PAGE_S);
 			/* held for those who wait for it, not for a guess */
 			pg->hold_until = page_end_faults(pg, run) ? until : 0;
 			seg->counters.nr_fills++;
+			pg->is_ahead = run->want->is_guess;
+			seg->counters.nr_prefetched += run->want->is_guess;
 		}
 		set &= ~(((1u << n) - 1) << i);
 	}
@@ -294,10 +296,14 @@ static int run_fetch_held(struct run *run, uint32_t held)
 
 /* ---- fetching ----------------------------------------------------------- */
 
-/* One doorbell: our bits, and the contents. HELD_OUT: modified elsewhere. */
+/*
+ * One doorbell: our bits, and the contents, if they may be good. HELD_OUT:
+ * modified elsewhere.
+ */
 static int run_fill(struct run *run, uint32_t *held_out)
 {
 	unsigned me = run->seg->pages->node, i, holder;
+	bool was_held = run->want->is_held;
 	uint32_t bits, good = 0;
 	int ret;
 
@@ -305,7 +311,8 @@ static int run_fill(struct run *run, uint32_t *held_out)
 		i = (unsigned)__builtin_ctz(bits);
 		dipc_entry_arrive(&run->page[i], &run->tx, &run->arrival[i]);
 	}
-	run_read(run, run->busy);
+	if (!was_held)
+		run_read(run, run->busy);
 	ret = dipc_tx_run(&run->tx);
 	if (ret)
 		return ret;
@@ -321,6 +328,15 @@ static int run_fill(struct run *run, uint32_t *held_out)
 		if (!dipc_entry_locker(pg, pg->seen) && holder &&
 		    holder != me && holder != NODE_LOST)
 			*held_out |= 1u << i;
+	}
+	run->want->is_held = run_count(*held_out) > run_count(good);
+	if (was_held && good) {
+		/* not so: our bits are set, what we READ now is good */
+		dipc_tx_again(&run->tx);
+		run_read(run, good);
+		ret = dipc_tx_run(&run->tx);
+		if (ret)
+			return ret;
 	}
 	run_install(run, good);
 	return 0;
@@ -350,30 +366,27 @@ static int run_claim(struct run *run)
 	return 0;
 }
 
-unsigned dipc_run_fetch(struct dipc_segment *seg, uint64_t first, unsigned nr,
-			bool is_write, uint64_t who)
+unsigned dipc_run_fetch(struct dipc_segment *seg, struct run_want *want)
 {
 	struct run run;
 	uint32_t held = 0;
-	int ret;
+	int ret = 0;
 
-	assert(nr <= dipc_run_length(first, nr));
+	assert(want->nr <= dipc_run_length(want->first, want->nr));
 	run.seg = seg;
-	run.nr = nr;
-	run.is_write = is_write;
-	run.who = who;
+	run.nr = want->nr;
+	run.want = want;
 	run.busy = 0;
 	run.left = 0;
-	run.page = dipc_page_get(seg, first);
+	run.page = dipc_page_get(seg, want->first);
 	if (!run.page ||
 	    dipc_page_tx(run.page, &run.tx,
-			 (size_t)nr * (DIPC_PAGE_SIZE + ENTRY_BYTES)))
-		return nr;
+			 (size_t)want->nr * (DIPC_PAGE_SIZE + ENTRY_BYTES)))
+		return want->nr;
 	dipc_tx_lend(&run.tx, run.wr);
 	run_take(&run);
-	ret = 0;
 	if (run.busy)
-		ret = is_write ? run_claim(&run) : run_fill(&run, &held);
+		ret = want->is_write ? run_claim(&run) : run_fill(&run, &held);
 	if (ret == 0 && held) {
 		run_let_go(&run, run.busy & ~held);
 		ret = run_fetch_held(&run, held);

@@ -31,15 +31,27 @@ static inline unsigned run_piece(uint32_t set, unsigned i)
 	return (unsigned)__builtin_ctz(~(set >> i));
 }
 
+/* What a run is to bring. */
+struct run_want {
+	uint64_t first;
+	unsigned nr; /* at most dipc_run_length() */
+	bool is_write;
+	bool is_guess; /* a stream's */
+	/*
+	 * In: the pages are thought to be modified elsewhere, and not read
+	 * before that is known. Out: most of them were; so may the next be.
+	 */
+	bool is_held;
+	uint64_t who;
+};
+
 /*
- * Bring what is absent of NR (at most RUN_PAGES) pages from FIRST on, all in
- * one chunk, for WHO. Best effort: pages that a fiber is at work on, that are
- * locked, and to write those that anybody else has, are left out; faults that
- * wait for them are seen to as ever. Fiber. How many pages it dealt with, 1 at
- * least: one chain may not have room for all.
+ * Bring what is absent of the pages WANT. Best effort: pages that a fiber is
+ * at work on, that are locked, and to write those that anybody else has, are
+ * left out; faults that wait for them are seen to as ever. Fiber. How many
+ * pages it dealt with, 1 at least: one chain may not have room for all.
  */
-unsigned dipc_run_fetch(struct dipc_segment *seg, uint64_t first, unsigned nr,
-			bool is_write, uint64_t who);
+unsigned dipc_run_fetch(struct dipc_segment *seg, struct run_want *want);
 /* How many of NR pages from FIRST on the next run can have. */
 unsigned dipc_run_length(uint64_t first, uint64_t nr);
 

@@ -88,6 +88,7 @@ void sim_start(uint64_t seed, unsigned nr_nodes, uint64_t delay_ns,
 		struct sim_node *n = &sim.node[i];
 		struct dipc_pages_config config = {
 			.hold_ns = hold_ns,
+			.prefetch_pages = seed % 3 ? 16 : 0,
 			.events = &pages_events,
 			.arg = n,
 		};
@@ -216,7 +217,10 @@ static void thread_fiber(void *arg)
 	struct sim_thread *th = arg;
 
 	while (th->done < th->nr_ops && !fake_node_is_dead(th->node->id)) {
-		unsigned page = (unsigned)fake_world_random(th->nr_pages);
+		unsigned page =
+			th->is_stream
+				? th->done % th->nr_pages
+				: (unsigned)fake_world_random(th->nr_pages);
 		bool is_write = fake_world_random(100) < th->percent_writes;
 
 		if (fake_world_random(100) < th->percent_hints)

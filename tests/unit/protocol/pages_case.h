@@ -41,6 +41,7 @@ struct sim_thread {
 	unsigned nr_ops;
 	unsigned percent_writes;
 	unsigned percent_hints; /* fetch or release instead */
+	bool is_stream;         /* one page after the other, not at random */
 	unsigned nr_pages;      /* uses pages 0..nr_pages-1 */
 	uint64_t pause_ns;      /* between operations, at most */
 	unsigned done, nr_sigbus;

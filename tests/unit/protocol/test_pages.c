@@ -32,6 +32,7 @@ static void one_run(uint64_t seed, unsigned nr_nodes, unsigned nr_pages,
 
 			th->pause_ns = fake_world_random(2) * 50 * DIPC_USEC;
 			th->percent_hints = seed % 2 ? 5 : 0;
+			th->is_stream = t == 0 && seed % 4 == 0;
 		}
 	run_all();
 	for (i = 0; i < sim.nr_threads; i++) {

@@ -63,6 +63,122 @@ static void hints__fetch_and_release(void **state)
 	sim_stop();
 }
 
+/* A stream costs a fault a window, and nothing that is not used. */
+static void stream_fiber(void *arg)
+{
+	const bool *is_write = arg;
+	struct dipc_page_counters c;
+	struct sim_node *n = &sim.node[2];
+	unsigned i;
+
+	for (i = 1; i <= 2; i++)
+		assert_int_equal(dipc_segment_open(sim.node[i].pages, SEGMENT,
+						   &sim.shm, &sim.node[i].seg),
+				 0);
+	for (i = 0; i < MAX_PAGES; i++) {
+		/* the second half is modified elsewhere */
+		if (!*is_write && i >= MAX_PAGES / 2)
+			assert_true(thread_access(&sim.thread[0], i, true));
+	}
+	for (i = 0; i < MAX_PAGES; i++)
+		assert_true(thread_access(&sim.thread[1], i, *is_write));
+	/* those that met pages on their way come to little more */
+	c = dipc_segment_counters(n->seg);
+	assert_true(c.nr_faults < MAX_PAGES / 4);
+	assert_true(c.nr_prefetched > MAX_PAGES * 9 / 10);
+	assert_true(c.nr_prefetch_useful + 3 * 16 >= c.nr_prefetched);
+	assert_int_equal(c.nr_prefetch_wasted, 0);
+	/* 16 pages a window: its marker, and a chain or two for the others */
+	assert_true(c.nr_doorbells < MAX_PAGES / 2);
+	for (i = 1; i <= 2; i++)
+		dipc_segment_put(sim.node[i].seg);
+}
+
+static void stream__fetched_ahead(void **state)
+{
+	static const bool is_write[] = {false, true};
+	unsigned i;
+
+	(void)state;
+	for (i = 0; i < 2; i++) {
+		sim_start(10, 2, 5 * DIPC_USEC, 0);
+		add_thread(1, 0, 0, 1);
+		add_thread(2, 0, 0, 1);
+		assert_int_equal(dipc_fiber_spawn(fake_world_sched(),
+						  stream_fiber,
+						  (void *)&is_write[i]),
+				 0);
+		assert_true(fake_world_run(NULL, NS_LIMIT));
+		check_home();
+		sim_stop();
+	}
+}
+
+/* No neighbours, no guesses. */
+static void random_fiber(void *arg)
+{
+	struct sim_node *n = &sim.node[2];
+	unsigned i;
+
+	(void)arg;
+	assert_int_equal(
+		dipc_segment_open(n->pages, SEGMENT, &sim.shm, &n->seg), 0);
+	for (i = 0; i < MAX_PAGES; i++)
+		assert_true(thread_access(&sim.thread[0], i * 7 % MAX_PAGES,
+					  i % 2));
+	assert_int_equal(dipc_segment_counters(n->seg).nr_prefetched, 0);
+	dipc_segment_put(n->seg);
+}
+
+static void random__no_guesses(void **state)
+{
+	(void)state;
+	sim_start(10, 2, 5 * DIPC_USEC, 0);
+	add_thread(2, 0, 0, 1);
+	assert_int_equal(
+		dipc_fiber_spawn(fake_world_sched(), random_fiber, NULL), 0);
+	assert_true(fake_world_run(NULL, NS_LIMIT));
+	check_home();
+	sim_stop();
+}
+
+/* Pages that were guessed and taken away make the guesses fewer. */
+static void wasted_fiber(void *arg)
+{
+	struct dipc_page_counters c;
+	struct sim_node *n = &sim.node[2];
+	unsigned i;
+
+	(void)arg;
+	for (i = 1; i <= 2; i++)
+		assert_int_equal(dipc_segment_open(sim.node[i].pages, SEGMENT,
+						   &sim.shm, &sim.node[i].seg),
+				 0);
+	for (i = 0; i < 40; i++)
+		assert_true(thread_access(&sim.thread[1], i, false));
+	for (i = MAX_PAGES - 1; i >= 40; i--)
+		assert_true(thread_access(&sim.thread[0], i, true));
+	c = dipc_segment_counters(n->seg);
+	assert_true(c.nr_prefetch_wasted > 0);
+	assert_true(c.nr_prefetch_useful + c.nr_prefetch_wasted <=
+		    c.nr_prefetched);
+	for (i = 1; i <= 2; i++)
+		dipc_segment_put(sim.node[i].seg);
+}
+
+static void taken_away__is_wasted(void **state)
+{
+	(void)state;
+	sim_start(10, 2, 5 * DIPC_USEC, 0);
+	add_thread(1, 0, 0, 1);
+	add_thread(2, 0, 0, 1);
+	assert_int_equal(
+		dipc_fiber_spawn(fake_world_sched(), wasted_fiber, NULL), 0);
+	assert_true(fake_world_run(NULL, NS_LIMIT));
+	check_home();
+	sim_stop();
+}
+
 static int narrow(void **state)
 {
 	(void)state;
@@ -81,6 +197,9 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(hints__fetch_and_release),
+		cmocka_unit_test(stream__fetched_ahead),
+		cmocka_unit_test(random__no_guesses),
+		cmocka_unit_test(taken_away__is_wasted),
 	};
 
 	return cmocka_run_group_tests_name("narrow", tests, narrow, NULL) +
