@@ -133,6 +133,9 @@ static int page_install(struct page *pg, const void *data, enum page_state to)
 	struct fault *fault = page_first_fault(pg, is_write);
 	int ret;
 
+	/* it may have died since this brought the page */
+	if (seg->is_dead)
+		return -ENOLINK;
 	assert(fault);
 	if (data) {
 		ret = seg->pager->ops->install(seg->pager, page_index(pg), 1,
