@@ -126,8 +126,6 @@ static void wide_lock(struct page *pg, struct dipc_tx *tx, bool is_write,
 	lk->is_claim = is_write && wide_is_ours(pg, lk->word);
 	lk->next = lk->is_claim ? wide_word(0, me, 0)
 				: lk->word | wide_word(me, 0, 0);
-	if (lk->is_claim)
-		pg->was_holder = true;
 	wide_set_bit(pg, tx);
 	lk->old = dipc_tx_cas(tx, at, lk->word, lk->next);
 	holder = dipc_entry_holder(pg, lk->word);
@@ -236,12 +234,8 @@ void dipc_entry_lock(struct page *pg, struct dipc_tx *tx, bool is_write,
 	lk->sharers = NULL;
 	lk->word = page_guess(pg);
 	lk->is_claim = is_write && dipc_entry_may_claim(pg);
-	if (lk->is_claim) {
-		lk->next = word_set_holder(word_bit(me), me);
-		pg->was_holder = true;
-	} else {
-		lk->next = word_set_locker(lk->word, me);
-	}
+	lk->next = lk->is_claim ? word_set_holder(word_bit(me), me)
+				: word_set_locker(lk->word, me);
 	lk->old = dipc_tx_cas(tx, dipc_page_word_at(pg), lk->word, lk->next);
 }
 
@@ -253,6 +247,9 @@ bool dipc_entry_locked(struct page *pg, struct entry_lock *lk)
 	}
 	pg->seen = lk->next;
 	if (lk->is_claim) {
+		/* not before: a CAS that fails names nobody, and the word may
+		   name a dead node that had our number */
+		pg->was_holder = true;
 		pg->has_bit = true;
 		pg->is_first = false;
 	}
