@@ -144,11 +144,17 @@ static int members_read(struct dipc_node *node,
 	return ret;
 }
 
-/* Fence first, recover afterwards. */
+/*
+ * Fence first, recover afterwards: what is still on its way of OTHER must have
+ * landed before its traces are taken away. A late FAA on a word where its bit
+ * is cleared by then would borrow from its neighbours'. Fiber.
+ */
 static void member_bury(struct dipc_node *node, unsigned other, uint64_t was)
 {
 	dipc_info("node %u is gone", other);
 	dipc_fabric_fence(node->fabric, other, (uint32_t)was);
+	while (!dipc_fabric_is_fenced(node->fabric, other, (uint32_t)was))
+		dipc_fiber_sleep(50 * DIPC_USEC);
 	dipc_pages_lost(dipc_segments_pages(node->segments), other);
 	dipc_futexes_lost(node->futexes, other);
 	dipc_futexes_evict(node->futexes, other);

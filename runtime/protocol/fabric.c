@@ -682,3 +682,23 @@ void dipc_fabric_fence(struct dipc_fabric *f, unsigned node,
 			dipc_conn_close(link->conn);
 	}
 }
+
+bool dipc_fabric_is_fenced(const struct dipc_fabric *f, unsigned node,
+			   uint32_t incarnation)
+{
+	const struct dipc_list *pos;
+
+	if (node > DIPC_NODES_MAX)
+		return true;
+	if (f->links[node] && f->links[node]->conn &&
+	    f->links[node]->incarnation <= incarnation)
+		return false;
+	dipc_list_for_each (pos, &f->incoming) {
+		const struct dipc_link *link = dipc_container_of(
+			pos, const struct dipc_link, node_entry);
+
+		if (link->node == node && link->incarnation <= incarnation)
+			return false;
+	}
+	return f->fenced[node] >= incarnation;
+}

@@ -305,9 +305,12 @@ void dipc_fabric_hint_reap(struct dipc_fabric *f, uint32_t object);
 
 /*
  * Fence NODE up to INCARNATION: close every connection with it and refuse new
- * ones. Fenced once lost() ran (at once, if there was no connection).
+ * ones. Only when is_fenced() says so nothing of it can land here any more;
+ * that takes no more than the transport's close.
  */
 void dipc_fabric_fence(struct dipc_fabric *f, unsigned node,
 		       uint32_t incarnation);
+bool dipc_fabric_is_fenced(const struct dipc_fabric *f, unsigned node,
+			   uint32_t incarnation);
 
 #endif
