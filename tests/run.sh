@@ -78,8 +78,9 @@ build() {
 
 quick() {
 	build dev build || return
-	part "unit, contract, kernel" 200 ctest --test-dir build \
-		--output-on-failure -L 'unit|contract|kernel'
+	part "unit, contract, kernel, some simulation" 260 ctest \
+		--test-dir build --output-on-failure \
+		-L 'unit|contract|kernel|sim'
 	part "cluster on shm" 200 sh tests/cluster/run.sh
 	part "conformance, a few" 60 sh tests/conformance/run.sh quick
 }
@@ -111,6 +112,8 @@ everything() {
 		failed=$((failed + 1))
 	}
 	quick
+	part "simulation, 10000 worlds" 400 \
+		build/bin/tests/sim_pages --seeds 1-10000
 	part "exact over nodes" 120 sh tests/cluster/exact.sh
 	part "signals" 300 sh tests/cluster/signals.sh
 	part "what pages cost" 120 sh tests/cluster/pages.sh
