@@ -164,6 +164,18 @@ const struct bench bench_page[] = {
 		},
 	},
 	{
+		.name = "page.attach_64g",
+		.what = "64 GiB: create, attach, one write, detach, remove",
+		.count = 20,
+		.side = {
+			{.name = "dipc", .work = bench_page_attach,
+			 .nr_roles = 1, .is_on_nodes = true,
+			 .size = 64ul << 30},
+			{.name = "kernel", .work = bench_page_attach,
+			 .nr_roles = 1, .size = 64ul << 30},
+		},
+	},
+	{
 		.name = "page.fork_1g",
 		.what = "fork() with 1 GiB attached and written",
 		.count = 20,
