@@ -128,6 +128,13 @@ enum dipc_local_call {
 	DIPC_CALL_SHM_SETTLE = 50,
 
 	/*
+	 * fault: from a SIGBUS handler, docs/design/faults.md. 0: let the
+	 * instruction try again; -EFAULT: the page is lost; -ESRCH: nothing of
+	 * a segment is there in this process, as far as dipcd knows.
+	 */
+	DIPC_CALL_FAULT = 75,
+
+	/*
 	 * admin: pages: what this node counts of the segments that it has open.
 	 * Payload answer: struct dipc_page_stat[]; ctl.num is where to go on
 	 * from, 0 at first; the answer's value: where next, or 0 at the end. The
@@ -203,6 +210,10 @@ union dipc_call_args {
 		uint32_t flags;
 		uint64_t first, nr;
 	} pages;
+	struct {
+		uint64_t addr;
+		uint32_t is_write;
+	} fault;
 };
 
 /*
@@ -302,6 +313,12 @@ enum dipc_sock_type {
 	DIPC_SOCK_MAPPED,
 	/* -> id: what ATTACH gave was not mapped after all. Answered. */
 	DIPC_SOCK_NOT_MAPPED = 10,
+	/*
+	 * -> addr: a tag. This process is the child of a fork, and what it has
+	 * of its parent's userfaultfd is the one that dipcd gave this tag, in a
+	 * page that only the child can read. Answered: 0, or -ESRCH.
+	 */
+	DIPC_SOCK_FAULTS_TAG = 35,
 };
 
 /*
@@ -312,6 +329,11 @@ enum dipc_sock_type {
 #define DIPC_LOCAL_NAME "dipcd-%016llx"
 
 #define DIPC_SOCK_HAS_UFFD_DEV 1u /* hello's answer: flags */
+/*
+ * FAULTS: flags. Faults raise SIGBUS in the thread, which posts them itself.
+ * addr is a page, absent in it and in its children, for the children's tags.
+ */
+#define DIPC_SOCK_BY_SIGNAL 1
 
 struct dipc_sock_msg {
 	uint32_t magic;

@@ -294,8 +294,11 @@ static void client_message(struct dipc_client *c,
 		client_hello(c);
 		break;
 	case DIPC_SOCK_FAULTS:
-		dipc_segments_faults(c, msg->addr, fd);
+		dipc_segments_faults(c, msg, fd);
 		return; /* has taken FD */
+	case DIPC_SOCK_FAULTS_TAG:
+		dipc_segments_faults_tag(c, msg);
+		break;
 	case DIPC_SOCK_ATTACH:
 		dipc_segments_attach(c, msg);
 		break;

@@ -31,7 +31,8 @@ struct dipc_client {
 	bool attaching_readonly;
 	bool is_attaching;                 /* a fiber works on an ATTACH */
 	struct dipc_job *jobs[DIPC_SLOTS]; /* running; owned by their fibers */
-	unsigned nr_jobs;                  /* and socket requests */
+	unsigned nr_jobs;                  /* and socket requests, faults */
+	unsigned nr_faults;                /* job_fault.c */
 	struct dipc_list futex_waits;      /* struct dipc_futex_wait, owned */
 	unsigned nr_futex_waits;
 	unsigned nr_prefetches; /* that nobody waits for */

@@ -53,23 +53,28 @@ static int64_t job_dispatch(struct dipc_job *job)
 	case DIPC_CALL_OWNER_SELF:
 	case DIPC_CALL_OWNER_ALIVE:
 		return dipc_job_owner(job);
+	case DIPC_CALL_FAULT:
+		break; /* it has no fiber */
 	}
 	return -ENOSYS;
 }
 
-static void job_finish(struct dipc_job *job, int64_t result)
+void dipc_slot_answer(struct dipc_slot *slot, int64_t result)
 {
-	struct dipc_slot *slot = job->slot;
-
 	slot->result = result;
-	slot->type = job->type;
-	slot->payload_len = job->payload_len;
 	/* LOCAL_DONE: the slot is the client's again once DONE is visible */
 	atomic_store_explicit(&slot->state, DIPC_SLOT_DONE,
 			      memory_order_seq_cst);
 	if (atomic_load_explicit(&slot->is_waiting, memory_order_seq_cst))
 		syscall(SYS_futex, &slot->state, FUTEX_WAKE, INT_MAX, NULL,
 			NULL, 0);
+}
+
+static void job_finish(struct dipc_job *job, int64_t result)
+{
+	job->slot->type = job->type;
+	job->slot->payload_len = job->payload_len;
+	dipc_slot_answer(job->slot, result);
 }
 
 static void job_fiber(void *arg)
@@ -103,6 +108,12 @@ void dipc_job_start(struct dipc_client *client, unsigned index)
 	if (atomic_load_explicit(&slot->state, memory_order_acquire) !=
 	    DIPC_SLOT_POSTED)
 		return; /* a cancellation that came after the answer */
+	if (slot->call == DIPC_CALL_FAULT) {
+		atomic_store_explicit(&slot->state, DIPC_SLOT_RUNNING,
+				      memory_order_relaxed);
+		dipc_job_fault(client, slot);
+		return;
+	}
 	job = calloc(1, sizeof(*job));
 	if (!job) {
 		struct dipc_job none = {.slot = slot};

@@ -23,6 +23,10 @@ struct dipc_job {
 
 /* Take what the client posted in slot INDEX and start its fiber. */
 void dipc_job_start(struct dipc_client *client, unsigned index);
+/* Give SLOT back to the client, with what else the answer has filled in. */
+void dipc_slot_answer(struct dipc_slot *slot, int64_t result);
+/* DIPC_CALL_FAULT in SLOT. Does not park. */
+void dipc_job_fault(struct dipc_client *client, struct dipc_slot *slot);
 
 /* One handler a kind: the result, or -errno. Fiber. */
 int64_t dipc_job_shm(struct dipc_job *job);

@@ -361,9 +361,12 @@ uint64_t dipc_segments_rss(struct dipc_node *node, int32_t id)
 
 /* ---- attaching ---------------------------------------------------------- */
 
-void dipc_segments_faults(struct dipc_client *client, uint64_t name_page,
-			  int fd)
+void dipc_segments_faults(struct dipc_client *client,
+			  const struct dipc_sock_msg *msg, int fd)
 {
+	struct dipc_spaces *spaces = client->node->segments->spaces;
+	uint32_t pid = client->process->pid;
+
 	struct dipc_sock_msg answer = {.magic = DIPC_LOCAL_MAGIC,
 				       .version = DIPC_LOCAL_VERSION,
 				       .type = DIPC_SOCK_FAULTS};
@@ -372,11 +375,29 @@ void dipc_segments_faults(struct dipc_client *client, uint64_t name_page,
 		if (fd >= 0)
 			close(fd);
 		answer.status = -EINVAL;
+	} else if (msg->flags & DIPC_SOCK_BY_SIGNAL) {
+		answer.status = dipc_space_create_signal(
+			spaces, fd, pid, msg->addr, &client->space);
 	} else {
-		answer.status = dipc_space_create(
-			client->node->segments->spaces, fd,
-			client->process->pid, name_page, &client->space);
+		answer.status = dipc_space_create(spaces, fd, pid, msg->addr,
+						  &client->space);
 	}
+	dipc_client_reply(client, &answer, NULL, 0);
+}
+
+void dipc_segments_faults_tag(struct dipc_client *client,
+			      const struct dipc_sock_msg *msg)
+{
+	struct dipc_sock_msg answer = {.magic = DIPC_LOCAL_MAGIC,
+				       .version = DIPC_LOCAL_VERSION,
+				       .type = DIPC_SOCK_FAULTS_TAG};
+	struct dipc_space *space;
+
+	answer.status =
+		dipc_spaces_name(client->node->segments->spaces, msg->addr,
+				 client->process->pid, &space);
+	if (answer.status == 0 && !client->space)
+		client->space = space;
 	dipc_client_reply(client, &answer, NULL, 0);
 }
 

@@ -19,8 +19,10 @@ struct dipc_pages *dipc_segments_pages(struct dipc_segments *segments);
 struct dipc_spaces *dipc_segments_spaces(struct dipc_segments *segments);
 
 /* Socket messages of CLIENT; they answer it. FD becomes ours. */
-void dipc_segments_faults(struct dipc_client *client, uint64_t name_page,
-			  int fd);
+void dipc_segments_faults(struct dipc_client *client,
+			  const struct dipc_sock_msg *msg, int fd);
+void dipc_segments_faults_tag(struct dipc_client *client,
+			      const struct dipc_sock_msg *msg);
 void dipc_segments_attach(struct dipc_client *client,
 			  const struct dipc_sock_msg *msg);
 void dipc_segments_mapped(struct dipc_client *client,

@@ -52,6 +52,7 @@ void dipc_space_set_dead(struct dipc_space *space)
 	if (space->is_dead)
 		return;
 	space->is_dead = true;
+	dipc_space_end_waits(space, 0, UINT64_MAX, 0);
 	dipc_list_for_each (pos, &space->maps)
 		dipc_container_of(pos, struct map, in_space)->is_gone = true;
 	spaces_want_reap(space->spaces);
@@ -136,7 +137,7 @@ static void spaces_reap(struct dipc_timer *timer)
 
 /* ---- mappings ----------------------------------------------------------- */
 
-static struct map *space_find(struct dipc_space *space, uint64_t addr)
+struct map *dipc_space_find(struct dipc_space *space, uint64_t addr)
 {
 	struct dipc_list *pos;
 
@@ -191,7 +192,7 @@ bool dipc_spaces_may_write(struct dipc_spaces *spaces, uint32_t pid, int32_t id)
 /* Let a mapping end at ADDR, where one goes on beyond. */
 static void space_split(struct dipc_space *space, uint64_t addr)
 {
-	struct map *map = space_find(space, addr);
+	struct map *map = dipc_space_find(space, addr);
 	uint64_t head;
 
 	if (!map || map->addr == addr)
@@ -211,6 +212,7 @@ static void on_unmap(struct dipc_space *space, uint64_t start, uint64_t end)
 
 	space_split(space, start);
 	space_split(space, end);
+	dipc_space_end_waits(space, start, end - start, 0);
 	dipc_list_for_each (pos, &space->maps) {
 		struct map *map = dipc_container_of(pos, struct map, in_space);
 
@@ -227,7 +229,7 @@ static void on_remap(struct dipc_space *space, uint64_t from, uint64_t to,
 
 	if (len == 0) {
 		/* old size 0: a second mapping, of a length we do not learn */
-		map = space_find(space, from);
+		map = dipc_space_find(space, from);
 		if (!map)
 			return;
 		from = (from - map->addr) / DIPC_PAGE_SIZE;
@@ -241,6 +243,7 @@ static void on_remap(struct dipc_space *space, uint64_t from, uint64_t to,
 	}
 	space_split(space, from);
 	space_split(space, from + len);
+	dipc_space_end_waits(space, from, len, 0);
 	dipc_list_for_each (pos, &space->maps) {
 		map = dipc_container_of(pos, struct map, in_space);
 		if (map->is_gone || map->addr < from || map->addr >= from + len)
@@ -278,7 +281,7 @@ static void on_fault(struct dipc_space *space, uint64_t addr, uint64_t flags,
 		dipc_space_on_name(space, tid);
 		return;
 	}
-	map = space_find(space, addr);
+	map = dipc_space_find(space, addr);
 	if (!map) {
 		on_stray_fault(space, addr);
 		return;
@@ -448,6 +451,7 @@ int dipc_space_new(struct dipc_spaces *spaces, int uffd, uint32_t pid,
 	space->watch.fd = uffd;
 	space->watch.fn = space_readable;
 	dipc_list_init(&space->maps);
+	dipc_list_init(&space->waits);
 	if (flags < 0 || fcntl(uffd, F_SETFL, flags | O_NONBLOCK)) {
 		ret = -errno;
 		goto err_space;
@@ -474,23 +478,34 @@ err_uffd:
 	return ret;
 }
 
+/* Settle what UFFD reports. 0 or -errno, and it is closed. */
+static int space_api(int uffd, uint64_t features, bool *can_poison_out)
+{
+	int ret;
+
+	/* a refusal settles nothing, so it may be asked again with less */
+	*can_poison_out = true;
+	ret = dipc_uffd_api(uffd, features | UFFD_FEATURE_POISON);
+	if (ret == -EINVAL) {
+		*can_poison_out = false;
+		ret = dipc_uffd_api(uffd, features);
+	}
+	if (ret == 0)
+		return 0;
+	close(uffd);
+	return ret == -ENOTTY ? -EINVAL : ret;
+}
+
 int dipc_space_create(struct dipc_spaces *spaces, int uffd, uint32_t pid,
 		      uint64_t name_page, struct dipc_space **space_out)
 {
 	struct dipc_space *space;
-	bool can_poison = true;
+	bool can_poison;
 	int ret;
 
-	/* a refusal settles nothing, so it may be asked again with less */
-	ret = dipc_uffd_api(uffd, FEATURES | UFFD_FEATURE_POISON);
-	if (ret == -EINVAL) {
-		can_poison = false;
-		ret = dipc_uffd_api(uffd, FEATURES);
-	}
-	if (ret) {
-		close(uffd);
-		return ret == -ENOTTY ? -EINVAL : ret;
-	}
+	ret = space_api(uffd, FEATURES, &can_poison);
+	if (ret)
+		return ret;
 	ret = dipc_space_new(spaces, uffd, pid, can_poison, &space);
 	if (ret)
 		return ret;
@@ -501,6 +516,30 @@ int dipc_space_create(struct dipc_spaces *spaces, int uffd, uint32_t pid,
 		if (ret == 0)
 			ret = dipc_space_protect_name(space);
 	}
+	if (ret) {
+		space_free(space);
+		return ret;
+	}
+	*space_out = space;
+	return 0;
+}
+
+int dipc_space_create_signal(struct dipc_spaces *spaces, int uffd, uint32_t pid,
+			     uint64_t tag_page, struct dipc_space **space_out)
+{
+	struct dipc_space *space;
+	bool can_poison;
+	int ret;
+
+	ret = space_api(uffd, FEATURES | UFFD_FEATURE_SIGBUS, &can_poison);
+	if (ret)
+		return ret;
+	ret = dipc_space_new(spaces, uffd, pid, can_poison, &space);
+	if (ret)
+		return ret;
+	space->is_signal = true;
+	space->name_page = tag_page;
+	ret = dipc_uffd_register(uffd, tag_page, DIPC_PAGE_SIZE, false);
 	if (ret) {
 		space_free(space);
 		return ret;
@@ -528,8 +567,9 @@ int dipc_space_map(struct dipc_space *space, struct dipc_segment *seg,
 		return -ESRCH;
 	len = (len + PAGE_MASK) & ~PAGE_MASK;
 	if (!len || addr & PAGE_MASK || addr + len < addr ||
-	    len / DIPC_PAGE_SIZE != p->nr_pages || space_find(space, addr) ||
-	    space_find(space, addr + len - DIPC_PAGE_SIZE))
+	    len / DIPC_PAGE_SIZE != p->nr_pages ||
+	    dipc_space_find(space, addr) ||
+	    dipc_space_find(space, addr + len - DIPC_PAGE_SIZE))
 		return -EINVAL;
 	attach = calloc(1, sizeof(*attach));
 	if (!attach)

@@ -55,6 +55,13 @@ void dipc_spaces_stop(struct dipc_spaces *spaces);
 /* Stops what is left. Pagers may outlive it. Takes NULL. */
 void dipc_spaces_destroy(struct dipc_spaces *spaces);
 
+/* A thread that waits for a fault of its own to be served: see below. */
+struct dipc_space_wait {
+	struct dipc_list node; /* private, as what follows */
+	uint64_t addr;
+	void (*done)(struct dipc_space_wait *wait, int status);
+};
+
 /*
  * UFFD, just made by process PID and sent here, becomes ours (closed on
  * failure too). NAME_PAGE: a page there, present, that the child of a fork
@@ -64,6 +71,24 @@ void dipc_spaces_destroy(struct dipc_spaces *spaces);
  */
 int dipc_space_create(struct dipc_spaces *spaces, int uffd, uint32_t pid,
 		      uint64_t name_page, struct dipc_space **space_out);
+/*
+ * The same for a process that posts its faults itself (docs/design/faults.md).
+ * TAG_PAGE: an absent page, where children of forks find their tags.
+ */
+int dipc_space_create_signal(struct dipc_spaces *spaces, int uffd, uint32_t pid,
+			     uint64_t tag_page, struct dipc_space **space_out);
+/* The child that was given TAG is process PID. 0 or -ESRCH. */
+int dipc_spaces_name(struct dipc_spaces *spaces, uint64_t tag, uint32_t pid,
+		     struct dipc_space **space_out);
+/*
+ * A thread of process PID met ADDR absent, or protected (IS_WRITE), and waits.
+ * WAIT->done is set; done() is called once, perhaps before this returns, with
+ * 0 (try again) or -EFAULT (lost), if 0 is returned. -ESRCH: no segment is
+ * there. SPACE: where to look first, or NULL.
+ */
+int dipc_spaces_fault(struct dipc_spaces *spaces, struct dipc_space *space,
+		      uint32_t pid, uint64_t addr, bool is_write,
+		      struct dipc_space_wait *wait);
 /*
  * Segment ID, if process PID has it attached; NULL. A space whose pid is not
  * known (0) counts for everybody.

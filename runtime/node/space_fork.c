@@ -41,23 +41,28 @@ static void space_ended(struct dipc_watch *watch, uint32_t events)
 }
 
 /*
- * The child of a fork wrote its page: TID, its only thread's, is its pid. Its
- * end is watched from now on; if that is not possible, or it has come already,
- * the sweep once a second finds it.
+ * Its end is watched from now on; if that is not possible, or it has come
+ * already, the sweep once a second finds it.
+ */
+void dipc_space_set_pid(struct dipc_space *space, uint32_t pid)
+{
+	space->pid = pid;
+	space->end.fd = (int)syscall(SYS_pidfd_open, (pid_t)pid, 0);
+	space->end.fn = space_ended;
+	if (space->end.fd >= 0 &&
+	    dipc_loop_watch(space->spaces->loop, &space->end, EPOLLIN)) {
+		close(space->end.fd);
+		space->end.fd = -1;
+	}
+}
+
+/*
+ * The child of a fork wrote its page: TID, its only thread's, is its pid.
  */
 void dipc_space_on_name(struct dipc_space *space, uint32_t tid)
 {
-	if (space->pid == 0) {
-		space->pid = tid;
-		space->end.fd = (int)syscall(SYS_pidfd_open, (pid_t)tid, 0);
-		space->end.fn = space_ended;
-		if (space->end.fd >= 0 &&
-		    dipc_loop_watch(space->spaces->loop, &space->end,
-				    EPOLLIN)) {
-			close(space->end.fd);
-			space->end.fd = -1;
-		}
-	}
+	if (space->pid == 0)
+		dipc_space_set_pid(space, tid);
 	space->is_named = true;
 	if (dipc_uffd_unprotect(space->watch.fd, space->name_page,
 				DIPC_PAGE_SIZE))
@@ -129,6 +134,9 @@ void dipc_space_on_fork(struct dipc_space *parent, int uffd)
 			     &child);
 	if (ret == 0) {
 		child->name_page = parent->name_page;
+		child->is_signal = parent->is_signal;
+		if (child->is_signal)
+			dipc_space_tag(child);
 		if (parent->is_named && dipc_space_protect_name(child))
 			child->name_page = 0; /* it stays without a name */
 		ret = fork_copy_maps(child, parent);

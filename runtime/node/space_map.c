@@ -138,6 +138,15 @@ static int map_protect_once(struct map *map, uint64_t first, uint64_t nr,
 	return 0;
 }
 
+/* What the kernel does at these pages for threads that wait in it. */
+static void map_end_waits(struct map *map, uint64_t first, uint64_t nr,
+			  int status)
+{
+	if (map->space->is_signal && map_clip(map, &first, &nr))
+		dipc_space_end_waits(map->space, map_addr(map, first),
+				     nr * DIPC_PAGE_SIZE, status);
+}
+
 int dipc_map_protect(struct map *map, uint64_t first, uint64_t nr, bool on)
 {
 	uint64_t i;
@@ -146,6 +155,8 @@ int dipc_map_protect(struct map *map, uint64_t first, uint64_t nr, bool on)
 	if (map->attach->is_readonly)
 		return 0;
 	ret = map_protect_once(map, first, nr, on);
+	if (!on)
+		map_end_waits(map, first, nr, 0);
 	if (ret != -ENOENT)
 		return ret;
 	/* the program cut it in pieces: what is not there needs nothing */
@@ -159,7 +170,9 @@ int dipc_map_protect(struct map *map, uint64_t first, uint64_t nr, bool on)
 
 void dipc_map_wake(struct map *map, uint64_t first, uint64_t nr)
 {
-	if (map_clip(map, &first, &nr))
+	if (map->space->is_signal)
+		map_end_waits(map, first, nr, 0);
+	else if (map_clip(map, &first, &nr))
 		dipc_uffd_wake(map->space->watch.fd, map_addr(map, first),
 			       nr * DIPC_PAGE_SIZE);
 }
@@ -178,9 +191,13 @@ int dipc_map_copy(struct map *map, uint64_t first, unsigned nr,
 			dipc_space_set_dead(space);
 			return -ENOENT;
 		}
+		if (ret >= 0) {
+			n = (uint64_t)ret / DIPC_PAGE_SIZE;
+			map_end_waits(map, first, n, 0);
+			return (int)n;
+		}
 		if (ret != -EAGAIN)
-			return ret < 0 ? ret
-				       : (int)((uint64_t)ret / DIPC_PAGE_SIZE);
+			return ret;
 		ret = space_after_eagain(space, &since);
 		if (ret)
 			return ret;
@@ -194,6 +211,10 @@ int dipc_map_poison(struct map *map, uint64_t page)
 	uint64_t since = 0;
 	int ret;
 
+	if (space->is_signal) { /* it is told, each time that it asks */
+		map_end_waits(map, page, 1, -EFAULT);
+		return 0;
+	}
 	if (!space->can_poison)
 		return -EOPNOTSUPP;
 	/* poison replaces nothing, not even a write-protect marker */

@@ -49,6 +49,9 @@ struct dipc_space {
 	struct dipc_watch end;   /* pidfd of a child of a fork; fd -1: none */
 	uint64_t name_page;      /* 0: none */
 	bool is_named;           /* the name page can be written */
+	bool is_signal;          /* its threads post their faults themselves */
+	uint64_t tag;            /* of an is_signal child without a pid */
+	struct dipc_list waits;  /* struct dipc_space_wait: those threads */
 	bool can_poison;
 	bool is_dead; /* an ioctl said ESRCH */
 	bool has_complained;
@@ -107,6 +110,13 @@ void dipc_map_count(struct dipc_space *space, const struct attach *attach,
    lists; SPACE may be gone after it. */
 unsigned dipc_space_serve(struct dipc_space *space);
 
+/* space_signal.c */
+/* The child of PARENT's fork: a tag for it, where it finds it. */
+void dipc_space_tag(struct dipc_space *child);
+/* Threads of SPACE that wait for [ADDR, ADDR + LEN) need not any more. */
+void dipc_space_end_waits(struct dipc_space *space, uint64_t addr, uint64_t len,
+			  int status);
+
 /* space_hot.c */
 void dipc_spaces_hot_init(struct dipc_spaces *spaces);
 void dipc_spaces_hot_fini(struct dipc_spaces *spaces);
@@ -117,6 +127,8 @@ void dipc_space_forget_hot(struct dipc_space *space);
 /* space_fork.c */
 /* UFFD is that of a child that PARENT forked just now. */
 void dipc_space_on_fork(struct dipc_space *parent, int uffd);
+/* A child of a fork is known to be process PID. */
+void dipc_space_set_pid(struct dipc_space *space, uint32_t pid);
 /* The name page was written, by thread TID. */
 void dipc_space_on_name(struct dipc_space *space, uint32_t tid);
 int dipc_space_protect_name(struct dipc_space *space);
@@ -141,6 +153,9 @@ int dipc_map_copy(struct map *map, uint64_t first, unsigned nr,
 int dipc_map_poison(struct map *map, uint64_t page);
 /* Does MAP live and show PAGE? */
 bool dipc_map_has(const struct map *map, uint64_t page);
+
+/* The mapping of SPACE that ADDR is in, or NULL. */
+struct map *dipc_space_find(struct dipc_space *space, uint64_t addr);
 
 /* pager_uffd.c */
 struct uffd_pager *dipc_uffd_pager(struct dipc_pager *pager);
