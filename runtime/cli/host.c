@@ -146,9 +146,9 @@ static int uffd_open(const char **how_out)
 
 static void check_uffd(void)
 {
-	struct uffdio_api api = {.api = UFFD_API,
-				 .features = UFFD_FEATURE_MISSING_SHMEM |
-					     UFFD_FEATURE_WP_HUGETLBFS_SHMEM};
+	const uint64_t needed =
+		UFFD_FEATURE_MISSING_SHMEM | UFFD_FEATURE_WP_HUGETLBFS_SHMEM;
+	struct uffdio_api api = {.api = UFFD_API, .features = needed};
 	const char *how;
 	int fd = uffd_open(&how);
 
@@ -165,13 +165,22 @@ static void check_uffd(void)
 				  "no shared memory");
 		return;
 	}
-	if (ioctl(fd, UFFDIO_API, &api))
+	api.features |= UFFD_FEATURE_SIGBUS;
+	if (ioctl(fd, UFFDIO_API, &api) == 0) {
+		dipc_finding_ok("userfaultfd by %s", how);
+		goto out_fd;
+	}
+	api = (struct uffdio_api){.api = UFFD_API, .features = needed};
+	if (ioctl(fd, UFFDIO_API, &api) == 0)
+		dipc_finding_note("userfaultfd by %s; this kernel has no "
+				  "DIPC_FAULTS=signal",
+				  how);
+	else
 		dipc_finding_fail(NULL,
 				  "userfaultfd: this kernel cannot write-"
 				  "protect shared memory (Linux 5.19 can); no "
 				  "shared memory");
-	else
-		dipc_finding_ok("userfaultfd by %s", how);
+out_fd:
 	close(fd);
 	if (has_capability(CAP_SYS_PTRACE_BIT))
 		dipc_finding_ok("fork can be followed (CAP_SYS_PTRACE)");
