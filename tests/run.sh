@@ -116,6 +116,7 @@ everything() {
 		build/bin/tests/sim_pages --seeds 1-10000
 	part "exact over nodes" 120 sh tests/cluster/exact.sh
 	part "signals" 300 sh tests/cluster/signals.sh
+	part "faults by signal" 120 sh tests/cluster/bysignal.sh
 	part "what pages cost" 120 sh tests/cluster/pages.sh
 	part "a cluster's life" 120 sh tests/cluster/life.sh
 	part "futexes in segments" 120 sh tests/cluster/futex.sh

@@ -84,6 +84,8 @@ void dipc_conn_lock(void);
 void dipc_conn_unlock(void);
 /* This connection's userfaultfd has been handed over: do it once. With lock. */
 int dipc_conn_need_faults(void);
+/* The child of a fork: show dipcd the tags of tag.c. 0: one was news. */
+int dipc_conn_show_tags(void);
 /* One line on stderr; at most once for each WHAT (a string constant). */
 void dipc_conn_complain(const char *what);
 
@@ -114,6 +116,8 @@ struct dipc_slot_call {
 
 /* The call's result, or -errno (-ENOLINK: dipcd is gone). */
 int64_t dipc_slot_run(struct dipc_slot_call *call);
+/* The same from the SIGBUS handler, on any connection of the process. */
+int64_t dipc_slot_fault(struct dipc_slot_call *call);
 
 /*
  * TLS that a signal handler may be the first to touch: never allocated at

@@ -32,11 +32,13 @@
 #include "runtime/client/away.h"
 #include "runtime/client/born.h"
 #include "runtime/client/client.h"
+#include "runtime/client/fault.h"
 #include "runtime/client/guard.h"
 #include "runtime/client/pthread_sleep.h"
 #include "runtime/client/identity.h"
 #include "runtime/client/futex.h"
 #include "runtime/client/name.h"
+#include "runtime/client/range.h"
 
 #ifndef USERFAULTFD_IOC_NEW
 #define USERFAULTFD_IOC_NEW _IO(0xAA, 0x00)
@@ -61,6 +63,9 @@ static bool was_dipc;      /* so a child may not fall back */
 static int owner_pid;      /* whose connections these are */
 static bool has_fork_hook; /* pthread_atfork has been told */
 static _Atomic uint64_t generation = 1;
+/* the last one that a userfaultfd was handed over on; for threads that have
+   none of their own, and for handlers, which cannot wait for `lock` */
+static struct dipc_client_conn *_Atomic with_faults;
 
 /* initial-exec: reading it never allocates, not in a handler either */
 static _Thread_local struct {
@@ -427,6 +432,7 @@ static void child_begin(void)
 	bool is_in_call = dipc_slot_after_fork();
 	unsigned i;
 
+	atomic_store_explicit(&with_faults, NULL, memory_order_relaxed);
 	for (i = 0; i < CONNS_MAX; i++) {
 		struct dipc_client_conn *c = &conns[i];
 
@@ -447,15 +453,21 @@ static void child_begin(void)
 	news();
 	dipc_owner_after_fork();
 	dipc_name_after_fork();
+	dipc_tag_after_fork();
 	dipc_sleepers_after_fork();
 	dipc_barrier_after_fork();
 	dipc_cond_after_fork();
 	dipc_born_here();
 }
 
+static enum conn_state conn_choose(void);
+
 static void fork_child(void)
 {
 	child_begin();
+	/* its faults cannot wait until it calls */
+	if (dipc_tag_is_due() && dipc_range_any() && conn_choose() == CONN_DIPC)
+		mine.conn->has_faults = dipc_tag_show() == 0;
 	dipc_lock_give(&lock);
 }
 
@@ -610,6 +622,36 @@ struct dipc_client_conn *dipc_conn_mine(void)
 	return mine.conn;
 }
 
+struct dipc_client_conn *dipc_conn_for_faults(void)
+{
+	struct dipc_client_conn *c;
+
+	fork_check();
+	if (mine_is_good())
+		return mine.conn;
+	c = atomic_load_explicit(&with_faults, memory_order_acquire);
+	if (c && !atomic_load_explicit(&c->is_retired, memory_order_relaxed) &&
+	    !dipc_area_is_closed(c->area))
+		return c;
+	return dipc_conn_use() > 0 ? mine.conn : NULL;
+}
+
+int dipc_conn_show_tags(void)
+{
+	int saved = errno, ret = -ESRCH;
+
+	if (dipc_guard_is_inside())
+		return ret;
+	dipc_lock_take(&lock);
+	if (dipc_tag_is_due() && (mine_is_good() || conn_choose() == CONN_DIPC))
+		ret = dipc_tag_show();
+	if (ret == 0)
+		mine.conn->has_faults = true;
+	dipc_lock_give(&lock);
+	errno = saved;
+	return ret;
+}
+
 void dipc_conn_identity_changed(bool is_everybody)
 {
 	struct dipc_identity id;
@@ -696,33 +738,63 @@ static int faults_open(void)
 	return fd;
 }
 
+/* Hand over FD, a new userfaultfd, with the page that goes with it. */
+static int faults_tell(int fd, bool by_signal)
+{
+	struct dipc_sock_msg q = {.type = DIPC_SOCK_FAULTS,
+				  .flags = by_signal ? DIPC_SOCK_BY_SIGNAL : 0};
+	struct dipc_sock_msg a;
+	void *page = by_signal ? dipc_tag_create() : dipc_name_create();
+	int ret;
+
+	if (!page)
+		return -ENOMEM;
+	q.addr = (uintptr_t)page;
+	ret = dipc_conn_ask(&q, fd, &a, NULL);
+	if (ret == 0)
+		ret = a.status;
+	if (ret == 0 && by_signal)
+		dipc_tag_keep(page);
+	else if (ret == 0)
+		dipc_name_keep(page);
+	else if (by_signal)
+		dipc_tag_destroy(page);
+	else
+		dipc_name_destroy(page);
+	return ret;
+}
+
 int dipc_conn_need_faults(void)
 {
-	struct dipc_sock_msg q = {.type = DIPC_SOCK_FAULTS};
-	struct dipc_sock_msg a;
-	void *name;
+	bool by_signal = dipc_fault_is_wanted();
 	int fd, ret;
 
 	if (!mine_is_good() && conn_choose() != CONN_DIPC)
 		return -ENOLINK;
 	if (mine.conn->has_faults)
 		return 0;
+	if (by_signal && dipc_tag_is_due() && dipc_tag_show() == 0) {
+		mine.conn->has_faults = true;
+		return 0;
+	}
+	ret = by_signal ? dipc_fault_install() : 0;
+	if (ret)
+		return ret;
 	fd = faults_open();
 	if (fd < 0) {
 		dipc_conn_complain("userfaultfd is not permitted: `dipc "
 				   "doctor` tells how to allow it");
 		return fd;
 	}
-	name = dipc_name_create();
-	q.addr = (uintptr_t)name;
-	ret = name ? dipc_conn_ask(&q, fd, &a, NULL) : -ENOMEM;
+	ret = faults_tell(fd, by_signal);
 	dipc_sys_close(fd);
-	if (ret == 0)
-		ret = a.status;
-	if (ret == 0)
-		dipc_name_keep(name);
-	else if (name)
-		dipc_name_destroy(name);
-	mine.conn->has_faults = ret == 0;
-	return ret;
+	if (ret == -EINVAL && by_signal)
+		dipc_conn_complain("DIPC_FAULTS=signal: this kernel cannot");
+	if (ret)
+		return ret;
+	mine.conn->has_faults = true;
+	if (by_signal)
+		atomic_store_explicit(&with_faults, mine.conn,
+				      memory_order_release);
+	return 0;
 }

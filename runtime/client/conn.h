@@ -36,6 +36,9 @@ struct dipc_client_conn {
 
 /* The calling thread's, after dipc_conn_use() gave 1. */
 struct dipc_client_conn *dipc_conn_mine(void);
+/* Any of this process that a fault can be told on, the thread's own first;
+   NULL: none. A handler may ask. */
+struct dipc_client_conn *dipc_conn_for_faults(void);
 /* Is it still, and has not been given up? Asked with a slot of it taken. */
 bool dipc_conn_is_mine(const struct dipc_client_conn *conn);
 /* THREAD has been cancelled: its calls are to look. */

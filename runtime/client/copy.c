@@ -9,14 +9,18 @@
 #include <sys/uio.h>
 
 #include "runtime/base/sys.h"
+#include "runtime/client/fault.h"
 
 #define PAGE_SIZE 4096u
+
+/* A page that was fetched may be taken away again before it is looked at. */
+#define FETCH_TRIES 64u
 
 /*
  * rt_sigprocmask reads the new mask before it looks at what to do with it:
  * with an impossible HOW it is a read of 8 bytes and nothing else.
  */
-static bool word_is_readable(uintptr_t word)
+static bool word_can_be_read(uintptr_t word)
 {
 	uint64_t value;
 	struct iovec here = {.iov_base = &value, .iov_len = sizeof(value)};
@@ -41,7 +45,7 @@ static bool word_is_readable(uintptr_t word)
  * waiting there. It cannot wait for a page that a userfaultfd serves, so its
  * "no" is asked again of madvise, which can but is slower.
  */
-static bool word_is_writable(uintptr_t word)
+static bool word_can_be_written(uintptr_t word)
 {
 	static uint32_t nobody;
 	long ret;
@@ -53,6 +57,36 @@ static bool word_is_writable(uintptr_t word)
 		return true;
 	return dipc_sys3(SYS_madvise, word & ~(uintptr_t)(PAGE_SIZE - 1),
 			 PAGE_SIZE, MADV_POPULATE_WRITE) == 0;
+}
+
+/*
+ * With DIPC_FAULTS=signal an absent page is EFAULT to the kernel: then it is
+ * fetched first.
+ */
+static bool word_is_readable(uintptr_t word)
+{
+	unsigned i;
+
+	for (i = 0; i < FETCH_TRIES; i++) {
+		if (word_can_be_read(word))
+			return true;
+		if (!dipc_fault_retry((const void *)word, false))
+			return false;
+	}
+	return false;
+}
+
+static bool word_is_writable(uintptr_t word)
+{
+	unsigned i;
+
+	for (i = 0; i < FETCH_TRIES; i++) {
+		if (word_can_be_written(word))
+			return true;
+		if (!dipc_fault_retry((const void *)word, true))
+			return false;
+	}
+	return false;
 }
 
 /* In the page that our own stack is in: it can be read and written. */

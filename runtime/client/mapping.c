@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "runtime/client/hint.h"
+#include "runtime/client/fault.h"
 #include "runtime/client/next.h"
 #include "runtime/client/range.h"
 #include "runtime/base/sys.h"
@@ -24,7 +25,9 @@
 #define MADV_COLLAPSE 25
 #endif
 
-#define PAGE_SIZE 4096u
+/* A page that was fetched may be taken away before it is written. */
+#define ZERO_TRIES 64u
+#define PAGE_SIZE  4096u
 
 static size_t round_up(size_t len)
 {
@@ -303,6 +306,7 @@ static int range_zero(char *addr, size_t len)
 	struct iovec from = {.iov_base = (void *)(uintptr_t)zeros};
 	struct iovec to;
 	uintptr_t pid = (uintptr_t)dipc_sys3(SYS_getpid, 0, 0, 0);
+	unsigned tries = 0;
 	long n;
 
 	for (; len; len -= (size_t)n, addr += n) {
@@ -311,8 +315,14 @@ static int range_zero(char *addr, size_t len)
 		to.iov_len = from.iov_len;
 		n = dipc_sys6(SYS_process_vm_writev, pid, (uintptr_t)&from, 1,
 			      (uintptr_t)&to, 1, 0);
+		if (n == -EFAULT && ++tries < ZERO_TRIES &&
+		    dipc_fault_retry(addr, true)) {
+			n = 0; /* absent, and here now */
+			continue;
+		}
 		if (n == -EFAULT || n == 0)
 			return -EACCES;
+		tries = 0;
 		if (n < 0)
 			return -EOPNOTSUPP; /* e.g. not let by a filter */
 	}

@@ -21,7 +21,9 @@
 
 #include "runtime/client/client.h"
 #include "runtime/client/elf.h"
+#include "runtime/client/fault.h"
 #include "runtime/client/guard.h"
+#include "runtime/client/mask.h"
 
 /* HANDLER. Handlers by stub; an address is put where its hash says, or in the
    next free entry. Functions are few, so nothing is ever taken out. */
@@ -108,22 +110,49 @@ static handler_fn to_program(handler_fn handler)
 
 /* ---- the calls ---------------------------------------------------------- */
 
+int dipc_signal_real(int sig, const struct sigaction *act,
+		     struct sigaction *old)
+{
+	int saved = errno, ret;
+
+	dipc_once(&real_once, real_find);
+	ret = real.sigaction(sig, act, old) ? -errno : 0;
+	errno = saved;
+	if (ret == 0 && old)
+		old->sa_handler = to_program(old->sa_handler);
+	return ret;
+}
+
 static int do_sigaction(int sig, const struct sigaction *act,
 			struct sigaction *old)
 {
 	struct sigaction ours;
 	int ret;
 
+	if (sig == SIGBUS && dipc_fault_is_installed()) {
+		dipc_fault_sigaction(act, old);
+		return 0;
+	}
 	dipc_once(&real_once, real_find);
 	if (act) {
 		ours = *act;
 		/* a union: sa_sigaction lies in the same place */
 		ours.sa_handler = to_kernel(act->sa_handler);
+		dipc_mask_of_action(sig, &ours);
 	}
 	ret = real.sigaction(sig, act ? &ours : NULL, old);
 	if (ret == 0 && old)
 		old->sa_handler = to_program(old->sa_handler);
 	return ret;
+}
+
+/* signal() and its kin of SIGBUS, where our handler stays: FLAGS as libc. */
+static handler_fn bus_signal(handler_fn handler, int flags)
+{
+	struct sigaction act = {.sa_handler = handler, .sa_flags = flags}, old;
+
+	dipc_fault_sigaction(&act, &old);
+	return old.sa_handler;
 }
 
 DIPC_EXPORT int sigaction(int sig, const struct sigaction *act,
@@ -134,12 +163,16 @@ DIPC_EXPORT int sigaction(int sig, const struct sigaction *act,
 
 static handler_fn do_signal(int sig, handler_fn handler)
 {
+	if (sig == SIGBUS && dipc_fault_is_installed())
+		return bus_signal(handler, SA_RESTART);
 	dipc_once(&real_once, real_find);
 	return to_program(real.signal(sig, to_kernel(handler)));
 }
 
 static handler_fn do_sysv_signal(int sig, handler_fn handler)
 {
+	if (sig == SIGBUS && dipc_fault_is_installed())
+		return bus_signal(handler, (int)(SA_RESETHAND | SA_NODEFER));
 	dipc_once(&real_once, real_find);
 	return to_program(real.sysv_signal(sig, to_kernel(handler)));
 }
@@ -161,6 +194,9 @@ DIPC_EXPORT handler_fn sysv_signal(int sig, handler_fn handler)
 
 DIPC_EXPORT handler_fn sigset(int sig, handler_fn handler)
 {
+	if (sig == SIGBUS && dipc_fault_is_installed() &&
+	    handler != (handler_fn)2) /* SIG_HOLD: it is never blocked */
+		return bus_signal(handler, 0);
 	dipc_once(&real_once, real_find);
 	return to_program(real.sigset(sig, to_kernel(handler)));
 }

@@ -17,6 +17,12 @@ extern const char dipc_signal_stubs[];
 
 /* A handler is about to run: the handler behind stub number INDEX. */
 uintptr_t dipc_signal_enter(uint32_t index);
+struct sigaction;
+
+/* sigaction() past us: ACT is the kernel's as it is; OLD the program's. 0 or
+   -errno. */
+int dipc_signal_real(int sig, const struct sigaction *act,
+		     struct sigaction *old);
 /* End this thread's call, if it is in one (slot.c). Leaves errno alone. */
 void dipc_slot_signalled(void);
 #endif

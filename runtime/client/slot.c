@@ -558,6 +558,43 @@ static int64_t slot_retry(struct dipc_slot_call *call, bool is_cancel_point,
 	return ret;
 }
 
+/*
+ * Not entered as the thread's call: what runs before it is done is no handler
+ * of the program, and it may come in the middle of another call.
+ */
+int64_t dipc_slot_fault(struct dipc_slot_call *call)
+{
+	const struct timespec moment = {.tv_nsec = 1000000};
+	struct slot_use use = {
+		.magic = USE_MAGIC, .call = call, .stage = USE_POSTED};
+	int64_t ret;
+	int slot;
+
+	do {
+		use.conn = dipc_conn_for_faults();
+		if (!use.conn)
+			return -ENOLINK;
+		slot = dipc_slot_take(use.conn);
+		if (slot < 0)
+			(void)dipc_sys4(SYS_nanosleep, (uintptr_t)&moment, 0, 0,
+					0);
+		else if (atomic_load_explicit(&use.conn->is_retired,
+					      memory_order_seq_cst)) {
+			/* CONN_RETIRE */
+			dipc_slot_give(use.conn, (unsigned)slot);
+			slot = -1;
+		}
+	} while (slot < 0);
+	use.slot = (unsigned)slot;
+	use_fill(&use);
+	use_post(&use);
+	ret = use_spin(&use) ? 0 : use_sleep(&use);
+	if (ret == 0)
+		ret = use_collect(&use);
+	dipc_slot_give(use.conn, use.slot);
+	return ret == SLOT_LOST ? 0 : ret; /* it faults again */
+}
+
 int64_t dipc_slot_run(struct dipc_slot_call *call)
 {
 	uint64_t start = call_timeout(call) ? now_ns() : 0;
