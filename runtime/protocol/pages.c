@@ -105,13 +105,22 @@ struct dipc_remote dipc_page_data_at(struct page *pg)
 
 void dipc_pages_backoff(struct dipc_pages *pages, struct backoff *b)
 {
+	uint64_t most = BACKOFF_MAX * (b->crowd ? b->crowd : 1);
+
 	b->ns = b->ns ? b->ns * 2 : BACKOFF_MIN;
-	if (b->ns > BACKOFF_MAX)
-		b->ns = BACKOFF_MAX;
+	if (b->ns > most)
+		b->ns = most;
 	pages->random ^= pages->random << 13;
 	pages->random ^= pages->random >> 7;
 	pages->random ^= pages->random << 17;
 	dipc_fiber_sleep(b->ns / 2 + pages->random % b->ns);
+}
+
+struct backoff dipc_page_backoff(struct page *pg)
+{
+	return (struct backoff){
+		.crowd = page_segment(pg)->shm.nr_sharer_words,
+	};
 }
 
 int dipc_page_tx(struct page *pg, struct dipc_tx *tx, size_t bytes)

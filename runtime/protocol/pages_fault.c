@@ -182,7 +182,7 @@ static int page_try_lock(struct page *pg, bool is_write, struct lock *lk)
 static int page_lock(struct page *pg, bool is_write, struct lock *lk)
 {
 	struct dipc_segment *seg = page_segment(pg);
-	struct backoff backoff = {0};
+	struct backoff backoff = dipc_page_backoff(pg);
 	int ret;
 
 	for (;;) {
@@ -451,7 +451,7 @@ out_tx:
 
 static int page_get_read(struct page *pg)
 {
-	struct backoff backoff = {0};
+	struct backoff backoff = dipc_page_backoff(pg);
 	unsigned i;
 	int ret;
 

@@ -133,6 +133,7 @@ struct dipc_pages {
 
 struct backoff {
 	uint64_t ns;
+	unsigned crowd; /* how many times the usual longest; 0: once */
 };
 
 static inline struct page_chunk *page_chunk(struct page *pg)
@@ -176,6 +177,8 @@ int dipc_page_tx(struct page *pg, struct dipc_tx *tx, size_t bytes);
 void dipc_page_take_back(struct page *pg);
 /* Longer each time, with jitter. Fiber. */
 void dipc_pages_backoff(struct dipc_pages *pages, struct backoff *b);
+/* For PG's lock: the longer, the more may be waiting for it. */
+struct backoff dipc_page_backoff(struct page *pg);
 
 /*
  * WHO met PG absent, or protected. 0: it is settled, or will be; -EAGAIN: no
