@@ -5,6 +5,9 @@
 DIPC_PACKAGES="build-essential cmake pkg-config libibverbs-dev librdmacm-dev
 libgnutls28-dev libinih-dev libjansson-dev libncurses-dev uthash-dev
 libpng-dev libcmocka-dev perl lowdown"
+# What docs/scaling/make.sh needs besides.
+# shellcheck disable=SC2034 # of those who source this
+DIPC_PLOT_PACKAGES="gnuplot-nox"
 
 # install_packages NAME...: asks nothing; touches nothing when all are there.
 install_packages()
