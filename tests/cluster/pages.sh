@@ -228,11 +228,24 @@ test_hints_refused() {
 	refused 2 prefetch 0 8192 1 "Permission denied"
 	refused 2 prefetch 0 8192 4 "Invalid argument"
 	# not mapped at all, and the end of memory
-	refused 2 prefetch 8388608 1099511627776 0 "Cannot allocate memory"
+	refused 2 hole "Cannot allocate memory"
 	refused 2 release 0 -1 "Invalid argument"
 	step 2 value 4096 31
 	step 2 release 0 4096 # only a reader: it may give up copies
 	costs "2 value 0 31" nr_read_misses=1
+	players_stop
+}
+
+# Handlers come in between, and make such calls; threads are cancelled in them;
+# children make them.
+test_hints_anywhere() {
+	players_start
+	step 1 fill 0 2097152 51
+	step 2 storm 0 2097152 20
+	step 3 value 2093056 51
+	step 3 cancel 0 2097152
+	step 3 child 4096 2000000 51
+	step 1 value 1048576 51
 	players_stop
 }
 
@@ -307,7 +320,7 @@ if ! cluster_up 3; then
 	summary
 	exit 1
 fi
-for name in ${*:-cost ls hints madvise hints_refused top top_screen}; do
+for name in ${*:-cost ls hints madvise hints_refused hints_anywhere top top_screen}; do
 	run_case "$name" "test_$name"
 done
 summary

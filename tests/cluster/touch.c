@@ -10,12 +10,20 @@
  *	load OFFSET SIZE BYTE	(with read(2))
  *	prefetch OFFSET SIZE FLAGS	release OFFSET SIZE
  *	advise OFFSET SIZE ADVICE
+ *	hole	(prefetch of what is mapped only in part)
+ *	storm OFFSET SIZE ROUNDS	(prefetch and release, in handlers too)
+ *	cancel OFFSET SIZE	(a thread in either)
+ *	child OFFSET SIZE VALUE	(one of fork prefetches, and finds VALUE)
  */
+#include <pthread.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/ipc.h>
 #include <sys/mman.h>
 #include <sys/shm.h>
+#include <sys/time.h>
+#include <sys/wait.h>
 #include <time.h>
 
 #include "job.h"
@@ -121,10 +129,109 @@ static int do_release(const long *args)
 	return result(dipc_release(seg + args[0], (size_t)args[1]));
 }
 
+static int do_hole(const long *args)
+{
+	char *page = mmap(NULL, 8192, PROT_READ | PROT_WRITE,
+			  MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	(void)args;
+	if (page == MAP_FAILED || munmap(page + 4096, 4096))
+		die("mmap");
+	errno = ENOTNAM;
+	return result(dipc_prefetch(page, 8192, 0));
+}
+
 static int do_advise(const long *args)
 {
 	errno = ENOTNAM;
 	return result(madvise(seg + args[0], (size_t)args[1], (int)args[2]));
+}
+
+/* ---- handlers, cancelled threads, children -------------------------------- */
+
+static volatile sig_atomic_t nr_handled, nr_failed;
+static long storm_off;
+
+static void on_alarm(int sig)
+{
+	int saved = errno;
+
+	(void)sig;
+	nr_handled++;
+	if (dipc_prefetch(seg + storm_off, 4096, DIPC_PREFETCH_WRITE) ||
+	    dipc_release(seg + storm_off + 4096, 4096))
+		nr_failed++;
+	errno = saved;
+}
+
+static int do_storm(const long *args)
+{
+	const struct sigaction act = {.sa_handler = on_alarm};
+	struct itimerval often = {.it_interval = {.tv_usec = 1000},
+				  .it_value = {.tv_usec = 1000}};
+	const struct itimerval never = {0};
+	int ret = 0;
+	long i;
+
+	check_range(args);
+	storm_off = args[0];
+	nr_handled = 0;
+	nr_failed = 0;
+	sigaction(SIGALRM, &act, NULL);
+	setitimer(ITIMER_REAL, &often, NULL);
+	for (i = 0; ret == 0 && (i < args[2] || nr_handled < 20); i++) {
+		ret = do_release(args);
+		if (ret == 0)
+			ret = do_prefetch((long[]){args[0], args[1],
+						   DIPC_PREFETCH_WRITE});
+	}
+	setitimer(ITIMER_REAL, &never, NULL);
+	return nr_failed ? -EILSEQ : ret;
+}
+
+static void *cancel_thread(void *arg)
+{
+	const long *args = arg;
+
+	for (;;)
+		if (dipc_prefetch(seg + args[0], (size_t)args[1], 0) ||
+		    dipc_release(seg + args[0], (size_t)args[1]))
+			return NULL;
+}
+
+static int do_cancel(const long *args)
+{
+	pthread_t thread;
+	void *result;
+	int i;
+
+	check_range(args);
+	for (i = 0; i < 20; i++) {
+		if (pthread_create(&thread, NULL, cancel_thread,
+				   (void *)(uintptr_t)args))
+			die("pthread_create");
+		usleep((useconds_t)(i * 500));
+		pthread_cancel(thread);
+		pthread_join(thread, &result);
+		if (result != PTHREAD_CANCELED)
+			return -EILSEQ;
+	}
+	return do_prefetch(args);
+}
+
+static int do_child(const long *args)
+{
+	const long read_only[] = {args[0], args[1], 0};
+	pid_t pid = fork();
+	int status;
+
+	if (pid == 0)
+		_exit(do_prefetch(read_only)                ? 1
+		      : *word_at(args) == (uint64_t)args[2] ? 0
+							    : 2);
+	if (waitpid(pid, &status, 0) != pid)
+		die("waitpid");
+	return status ? -ECHILD : 0;
 }
 
 static const struct {
@@ -135,7 +242,9 @@ static const struct {
 	{"value", do_value},       {"fight", do_fight},
 	{"fill", do_fill},         {"load", do_load},
 	{"prefetch", do_prefetch}, {"release", do_release},
-	{"advise", do_advise},
+	{"hole", do_hole},         {"advise", do_advise},
+	{"storm", do_storm},       {"cancel", do_cancel},
+	{"child", do_child},
 };
 
 static int run(char *line)

@@ -40,7 +40,7 @@ part futexes sh "$TOP/tests/cluster/futex.sh" lock wake_all waiters_killed \
 part signals sh "$TOP/tests/cluster/signals.sh" observed timeouts cancelled ends
 part locks sh "$TOP/tests/cluster/sync.sh" mutexes buffer barrier \
 	owner_killed owner_node_killed
-part pages sh "$TOP/tests/cluster/pages.sh"
+part pages sh "$TOP/tests/cluster/pages.sh" cost hints madvise
 part life sh "$TOP/tests/cluster/life.sh"
 echo "$passed passed, $failed failed"
 [ $failed -eq 0 ]
