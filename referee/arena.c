@@ -283,8 +283,6 @@ static void fill_kind(struct dipc_arena *arena, const struct slot *s,
 		obj->shm.size = size;
 		obj->shm.pids = owner->who;
 		obj->shm.nr_pages = (uint32_t)((size + 4095) / 4096);
-		obj->shm.block_chunks = 1;
-		obj->shm.unit_pages = 1;
 		return;
 	case DIPC_KIND_SEM:
 		fill_sem(arena, s, (uint32_t)size, &obj->sem);
@@ -343,14 +341,29 @@ int dipc_arena_new(struct dipc_arena *arena, enum dipc_kind kind, uint64_t size,
 	return 0;
 }
 
+/* A power of two: of "segment" the first that holds it. */
+static uint32_t unit_pages(const struct dipc_policy *policy, uint32_t nr_pages)
+{
+	uint32_t unit = 1;
+
+	if (policy->unit != DIPC_POLICY_UNIT_WHOLE)
+		return policy->unit ? 1u << (policy->unit - 1) : 1;
+	while (unit < nr_pages && unit < 1u << 31)
+		unit <<= 1;
+	return unit;
+}
+
 void dipc_arena_set_homes(struct dipc_arena *arena, uint32_t slot,
-			  uint64_t homes, unsigned home, uint32_t born)
+			  uint64_t homes, unsigned home, uint32_t born,
+			  const struct dipc_policy *policy)
 {
 	struct dipc_arena_shm *shm = &dipc_arena_object_at(arena, slot)->shm;
 
 	shm->homes = homes;
 	shm->home = home;
 	shm->born = born;
+	shm->block_chunks = policy->block_chunks ? policy->block_chunks : 1;
+	shm->unit_pages = unit_pages(policy, shm->nr_pages);
 }
 
 uint64_t dipc_arena_state_of(const struct dipc_arena *arena, uint32_t slot)

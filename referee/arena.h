@@ -14,6 +14,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "runtime/base/policy.h"
 #include "runtime/protocol/arena.h"
 
 struct dipc_arena_format_config {
@@ -66,9 +67,13 @@ struct dipc_arena_owner {
  */
 int dipc_arena_new(struct dipc_arena *arena, enum dipc_kind kind, uint64_t size,
 		   const struct dipc_arena_owner *owner, uint32_t *slot_out);
-/* HOMES, bits of nodes, the first is HOME; BORN, see struct dipc_arena_shm. */
+/*
+ * HOMES, bits of nodes, the first is HOME; BORN, see struct dipc_arena_shm;
+ * what POLICY does not say is the least there is.
+ */
 void dipc_arena_set_homes(struct dipc_arena *arena, uint32_t slot,
-			  uint64_t homes, unsigned home, uint32_t born);
+			  uint64_t homes, unsigned home, uint32_t born,
+			  const struct dipc_policy *policy);
 /* What the state word becomes when the object of SLOT is published. */
 uint64_t dipc_arena_state_of(const struct dipc_arena *arena, uint32_t slot);
 /* Publish with the CPU: only while no node is connected (tests). */

@@ -187,6 +187,20 @@ static int object_publish(struct dipc_keys *k, struct object *obj)
 	return 0;
 }
 
+/* Who is home is decided here and now: whoever is in the cluster. */
+static void object_place(struct dipc_keys *k, struct object *obj,
+			 const struct dipc_policy *policy)
+{
+	const struct dipc_members *members = k->ref->members;
+
+	obj->born = dipc_members_incarnation(members);
+	obj->homes = 1ull << (obj->node - 1);
+	if (policy->homes == DIPC_POLICY_SPREAD)
+		obj->homes |= dipc_members_alive(members, obj->born);
+	dipc_arena_set_homes(k->ref->arena, dipc_object_slot(k, obj),
+			     obj->homes, obj->node, obj->born, policy);
+}
+
 /*
  * -EAGAIN: there is no room, but there will be when what was removed just now
  * has rested. Fiber.
@@ -213,6 +227,9 @@ static int get_create(struct dipc_keys *k, unsigned node, uint32_t incarnation,
 			       get->size);
 	if (ret)
 		return ret;
+	/* no page of it need ever be touched: less is never refused */
+	if (kind == DIPC_KIND_SHM && get->size >= DIPC_SHM_SIZE_MAX)
+		return -ENOMEM;
 	ret = dipc_arena_new(ref->arena, kind, get->size, &owner, &slot);
 	if (ret)
 		return ret == -ENOSPC && k->nr_in[OBJECT_GRACE] ? -EAGAIN : ret;
@@ -220,6 +237,8 @@ static int get_create(struct dipc_keys *k, unsigned node, uint32_t incarnation,
 	obj->kind = kind;
 	obj->node = node;
 	obj->incarnation = incarnation;
+	if (kind == DIPC_KIND_SHM)
+		object_place(k, obj, &get->policy);
 	object_count(k, obj, get->size);
 	if (get->key != IPC_PRIVATE) {
 		ret = key_add(k, obj, get->kind, get->key);
@@ -254,6 +273,8 @@ int dipc_keys_get(struct dipc_keys *k, unsigned node, uint32_t incarnation,
 	int ret;
 
 	if (get->kind < DIPC_KIND_SHM || get->kind > DIPC_KIND_MSG)
+		return -EINVAL;
+	if (!dipc_policy_is_sane(&get->policy))
 		return -EINVAL;
 	/* as the kernel: whether or not the set exists */
 	if (get->kind == DIPC_KIND_SEM && get->size > super->semmsl)
@@ -313,12 +334,10 @@ int dipc_keys_created(struct dipc_keys *k, unsigned node, uint32_t incarnation,
 		dipc_object_abort(k, obj);
 		return created->status ? 0 : -EINVAL;
 	}
-	dipc_arena_set_homes(k->ref->arena, dipc_object_slot(k, obj),
-			     1ull << (node - 1), node, incarnation);
 	ret = object_publish(k, obj);
-	/* the home died while we published: nobody else looks again */
+	/* a home died before it was live: nobody else looks again */
 	if (!ret && obj->state == OBJECT_LIVE &&
-	    !dipc_members_is_alive(k->ref->members, node, incarnation))
+	    obj->homes & ~dipc_members_alive(k->ref->members, obj->born))
 		(void)dipc_object_remove(k, obj);
 	return ret;
 }
@@ -354,13 +373,15 @@ void dipc_keys_node_gone(struct dipc_keys *k, unsigned node,
 	for (slot = 0; slot < k->nr_slots; slot++) {
 		struct object *obj = &k->objects[slot];
 
-		if (obj->kind != DIPC_KIND_SHM || obj->node != node ||
-		    obj->incarnation != incarnation)
+		if (obj->kind != DIPC_KIND_SHM)
 			continue;
-		if (obj->state == OBJECT_CREATING) {
+		if (obj->state == OBJECT_CREATING && obj->node == node &&
+		    obj->incarnation == incarnation) {
 			dipc_object_abort(k, obj);
-		} else if (obj->state == OBJECT_LIVE) {
-			dipc_warn("segment %d is lost with its home, node %u",
+		} else if (obj->state == OBJECT_LIVE &&
+			   obj->homes & 1ull << (node - 1) &&
+			   incarnation <= obj->born) {
+			dipc_warn("segment %d is lost with a home, node %u",
 				  dipc_arena_id_of(k->ref->arena, slot), node);
 			(void)dipc_object_remove(k, obj);
 		}

@@ -30,8 +30,10 @@ enum object_state {
 struct object {
 	enum object_state state;
 	enum dipc_kind kind;
-	unsigned node; /* segments: creator and home */
+	unsigned node; /* segments: creator */
 	uint32_t incarnation;
+	uint64_t homes; /* segments: bits of nodes that had joined by `born` */
+	uint32_t born;
 	uint64_t size;   /* bytes, or semaphores */
 	bool is_counted; /* in the arena's usage */
 	uint64_t since;  /* when `state` began, monotonic ns */

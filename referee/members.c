@@ -89,6 +89,23 @@ bool dipc_members_is_alive(const struct dipc_members *m, unsigned node,
 	       m->member[node].incarnation == incarnation;
 }
 
+uint64_t dipc_members_alive(const struct dipc_members *m, uint32_t incarnation)
+{
+	uint64_t bits = 0;
+	unsigned node;
+
+	for (node = 1; node <= DIPC_NODES_MAX; node++)
+		if (m->member[node].state == MEMBER_ALIVE &&
+		    m->member[node].incarnation <= incarnation)
+			bits |= 1ull << (node - 1);
+	return bits;
+}
+
+uint32_t dipc_members_incarnation(const struct dipc_members *m)
+{
+	return m->incarnation;
+}
+
 /* ---- the node table ----------------------------------------------------- */
 
 static uint64_t entry_off(struct dipc_members *m, unsigned node)

@@ -41,6 +41,11 @@ void dipc_members_await(struct dipc_members *m, unsigned node);
 bool dipc_members_is_alive(const struct dipc_members *m, unsigned node,
 			   uint32_t incarnation);
 
+/* Bits (node - 1) of those that are alive and had joined by INCARNATION. */
+uint64_t dipc_members_alive(const struct dipc_members *m, uint32_t incarnation);
+/* The last incarnation given out. */
+uint32_t dipc_members_incarnation(const struct dipc_members *m);
+
 /* The fabric's events. */
 int dipc_members_admit(struct dipc_members *m, unsigned node,
 		       uint32_t incarnation,

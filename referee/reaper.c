@@ -118,7 +118,7 @@ static void object_free(struct dipc_keys *k, struct object *obj)
 	uint32_t slot = dipc_object_slot(k, obj);
 	uint64_t state =
 		dipc_arena_state_of(k->ref->arena, slot) | DIPC_OBJECT_REMOVED;
-	uint64_t old;
+	uint64_t old, homes;
 	int ret;
 
 	obj->is_busy = true;
@@ -135,9 +135,13 @@ static void object_free(struct dipc_keys *k, struct object *obj)
 		return;
 	}
 	dipc_object_enter(k, obj, OBJECT_FREE);
-	/* its home looks for it only when this has moved */
-	if (obj->kind == DIPC_KIND_SHM)
-		dipc_arena_node_at(k->ref->arena, obj->node)->homes_freed++;
+	/* a home looks for it only when this has moved */
+	for (homes = obj->homes; homes; homes &= homes - 1) {
+		unsigned home = (unsigned)__builtin_ctzll(homes) + 1;
+
+		dipc_arena_node_at(k->ref->arena, home)->homes_freed++;
+	}
+	obj->homes = 0;
 	obj->kind = DIPC_KIND_NONE;
 	dipc_arena_free(k->ref->arena, slot);
 	dipc_waitq_wake_all(&k->freed);

@@ -28,9 +28,6 @@ int dipc_usage_check(const struct dipc_arena_super *super, enum dipc_kind kind,
 	if (kind == DIPC_KIND_SHM) {
 		if (!size || size > super->shmmax)
 			return -EINVAL;
-		/* no page of it need ever be touched: more is not refused */
-		if (size >= DIPC_SHM_SIZE_MAX)
-			return -ENOMEM;
 		max_nr = super->shmmni;
 		max_total = super->shmall;
 	} else if (kind == DIPC_KIND_SEM) {

@@ -118,6 +118,7 @@ everything() {
 	part "signals" 300 sh tests/cluster/signals.sh
 	part "faults by signal" 120 sh tests/cluster/bysignal.sh
 	part "what pages cost" 120 sh tests/cluster/pages.sh
+	part "where pages live" 120 sh tests/cluster/homes.sh
 	part "a cluster's life" 120 sh tests/cluster/life.sh
 	part "futexes in segments" 120 sh tests/cluster/futex.sh
 	part "locks in segments" 300 sh tests/cluster/sync.sh

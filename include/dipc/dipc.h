@@ -10,6 +10,7 @@
 #define DIPC_DIPC_H
 
 #include <stddef.h>
+#include <sys/types.h>
 
 #ifdef __cplusplus
 extern "C" {
@@ -40,6 +41,32 @@ extern "C" {
  * EACCES (no read permission), EFAULT, ENOLINK. See dipc_pid_node(3).
  */
 int dipc_pid_node(int id, int which, int num, int *pid);
+
+/* Where the pages of a new segment live: dipc_shmget(). */
+#define DIPC_HOMES_CREATOR 1 /* at the node of the caller who makes it */
+#define DIPC_HOMES_SPREAD  2 /* in blocks, at all nodes in turn */
+
+/* As transfer_unit: the segment as a whole. */
+#define DIPC_UNIT_SEGMENT ((size_t)-1)
+
+/* Fill it with zeros, then `size`; 0 elsewhere: as dipc.conf(5) says. */
+struct dipc_shm_options {
+	size_t size;          /* sizeof(struct dipc_shm_options) */
+	int homes;            /* DIPC_HOMES_* */
+	int reserved;         /* 0 */
+	size_t home_block;    /* bytes in a row at one node: n times 2 MiB */
+	size_t transfer_unit; /* bytes moved at a time: 4096 to 2 MiB, a power
+				 of two, or DIPC_UNIT_SEGMENT */
+};
+
+/*
+ * As shmget(2) with IPC_DIPC; if that makes the segment, it becomes as OPTIONS
+ * says (NULL: as dipc.conf does), for its whole life. -1 with errno: as
+ * shmget, and EINVAL (nonsense in OPTIONS), E2BIG (OPTIONS says what only a
+ * later library knows), EFAULT. See dipc_shmget(3).
+ */
+int dipc_shmget(key_t key, size_t size, int shmflg,
+		const struct dipc_shm_options *options);
 
 /* dipc_prefetch(): to write the pages, not only to read them. */
 #define DIPC_PREFETCH_WRITE 1

@@ -3,7 +3,7 @@
  * One table says everything about a setting: section, name, type, place,
  * range, default. The name is the field's with dashes.
  */
-#include "runtime/base/config.h"
+#include "runtime/base/config_private.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -161,8 +161,7 @@ static void set_number(struct dipc_config *conf, const struct setting *s,
 	}
 }
 
-/* "12", and with UNITS "12K" to "12T". */
-static int parse_number(const char *text, bool has_units, uint64_t *value_out)
+int dipc_config_number(const char *text, bool has_units, uint64_t *value_out)
 {
 	static const char units[] = "KMGT";
 	const char *unit;
@@ -250,7 +249,7 @@ static int apply(struct parse *p, const struct setting *s, const char *text)
 	if (s->type == SETTING_BOOL)
 		ret = parse_bool(text, &value);
 	else
-		ret = parse_number(text, s->type == SETTING_SIZE, &value);
+		ret = dipc_config_number(text, s->type == SETTING_SIZE, &value);
 	if (ret == -EINVAL) {
 		snprintf(p->msg, sizeof(p->msg), "%s: '%.40s' is not %s",
 			 s->name, text,
@@ -297,6 +296,15 @@ static int on_setting(void *user, const char *section, const char *name,
 
 	if (p->bad_line)
 		return 0;
+	if (dipc_config_is_segment(section)) {
+		if (!dipc_config_segment(p->conf, section, name, value, p->msg,
+					 sizeof(p->msg)))
+			return 1;
+		if (!p->msg[0])
+			snprintf(p->msg, sizeof(p->msg), "[%.50s]: no memory",
+				 section);
+		goto bad;
+	}
 	s = setting_find(section, name, &has_section);
 	if (!s) {
 		if (has_section)
@@ -418,8 +426,11 @@ static int config_parse(const char *path, struct dipc_config *conf, char *err,
 		snprintf(err, size, "%s: cannot be read", path);
 		return -EIO;
 	}
-	if (!p.bad_line && line == 0)
+	if (!p.bad_line && line == 0 &&
+	    !dipc_config_segment_check(conf, p.msg, sizeof(p.msg)))
 		return 0;
+	if (!p.bad_line && line == 0) /* of the file as a whole */
+		p.bad_line = p.line;
 	/* libinih's own complaint may be about an earlier line than ours */
 	if (line > 0 && (!p.bad_line || line < p.bad_line)) {
 		p.bad_line = line;
@@ -466,5 +477,6 @@ void dipc_config_fini(struct dipc_config *conf)
 	for (i = 0; i < NR_SETTINGS; i++)
 		if (settings[i].type == SETTING_STRING)
 			free(*string_at(conf, &settings[i]));
+	dipc_config_segment_fini(conf);
 	memset(conf, 0, sizeof(*conf));
 }

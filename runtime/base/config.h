@@ -6,7 +6,17 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "runtime/base/policy.h"
+
 #define DIPC_CONF_DEFAULT "/etc/dipc.conf"
+
+/* [segment LABEL], and [segments] (without label and keys). */
+struct dipc_segment_rule {
+	char *label; /* owned */
+	uint32_t first, last;
+	unsigned seen; /* settings met so far */
+	struct dipc_policy policy;
+};
 
 /* Strings are owned by the struct. docs/man/dipc.conf.5.md lists every key. */
 struct dipc_config {
@@ -29,6 +39,10 @@ struct dipc_config {
 	char *arena_file;      /* NULL: anonymous */
 	uint64_t arena_size;   /* bytes */
 	unsigned nr_objects;   /* slots */
+	/* [segments], [segment LABEL] in the order of the file */
+	struct dipc_segment_rule segments;
+	struct dipc_segment_rule *rules; /* owned */
+	unsigned nr_rules;
 	/* [limits] */
 	uint64_t shmmax; /* bytes */
 	uint64_t shmall; /* pages */
@@ -44,6 +58,12 @@ struct dipc_config {
  */
 int dipc_config_load(const char *path, struct dipc_config *conf, char *err,
 		     unsigned size);
+/*
+ * Complete POLICY for a new segment with KEY: what it does not say the first
+ * rule for the key does that has it, then [segments], then the default.
+ */
+void dipc_config_policy(const struct dipc_config *conf, int32_t key,
+			struct dipc_policy *policy);
 /* $DIPC_CONF, else DIPC_CONF_DEFAULT. */
 const char *dipc_config_path(void);
 void dipc_config_fini(struct dipc_config *conf);

@@ -29,6 +29,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "runtime/base/policy.h"
 #include "runtime/base/page_counters.h"
 
 #define DIPC_LOCAL_MAGIC   0x64697063u /* "dipc" */
@@ -170,8 +171,9 @@ enum dipc_local_pid {
 union dipc_call_args {
 	struct {
 		int32_t key;
-		int32_t flags; /* as the program gave them */
-		uint64_t size; /* bytes; semget: nsems */
+		int32_t flags;             /* as the program gave them */
+		uint64_t size;             /* bytes; semget: nsems */
+		struct dipc_policy policy; /* shmget */
 	} get;
 	struct {
 		int32_t id;

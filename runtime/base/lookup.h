@@ -11,6 +11,8 @@
 #include <assert.h>
 #include <stdint.h>
 
+#include "runtime/base/policy.h"
+
 #define DIPC_LOOKUP_MAGIC   0x64707266u
 #define DIPC_LOOKUP_VERSION 2u
 
@@ -67,7 +69,8 @@ struct dipc_lookup_get {
 	int32_t key;
 	uint32_t flags; /* IPC_CREAT, IPC_EXCL and the 9 mode bits */
 	uint32_t uid, gid, pid;
-	uint64_t size; /* bytes, or semaphores */
+	uint64_t size;             /* bytes, or semaphores */
+	struct dipc_policy policy; /* segments; nothing is left open */
 };
 
 /*

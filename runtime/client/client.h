@@ -150,7 +150,9 @@ int64_t dipc_ctl(enum dipc_local_call call, int id, int cmd,
  */
 int dipc_id_is_ours(enum dipc_kind kind, int id);
 /* A *get call: the identifier or -errno; after dipc_conn_use() gave 1. */
-int64_t dipc_get(enum dipc_kind kind, key_t key, uint64_t size, int flags);
+/* POLICY: of a segment; NULL: nothing is said. */
+int64_t dipc_get(enum dipc_kind kind, key_t key, uint64_t size, int flags,
+		 const struct dipc_policy *policy);
 /* The kernel's: -1 and errno. An identifier that looks like ours is noted. */
 int dipc_get_kernel(enum dipc_kind kind, key_t key, uint64_t size, int flags);
 

@@ -163,7 +163,8 @@ int dipc_get_kernel(enum dipc_kind kind, key_t key, uint64_t size, int flags)
 	return (int)dipc_posix_ret(get_gives_up());
 }
 
-int64_t dipc_get(enum dipc_kind kind, key_t key, uint64_t size, int flags)
+int64_t dipc_get(enum dipc_kind kind, key_t key, uint64_t size, int flags,
+		 const struct dipc_policy *policy)
 {
 	_Atomic uint64_t *kernels_entry;
 	struct dipc_slot_call c = {.call = own_get(kind)};
@@ -174,6 +175,7 @@ int64_t dipc_get(enum dipc_kind kind, key_t key, uint64_t size, int flags)
 		c.args.get.key = key;
 		c.args.get.flags = flags;
 		c.args.get.size = size;
+		c.args.get.policy = policy ? *policy : (struct dipc_policy){0};
 		id = dipc_slot_run(&c);
 		kernels_entry = id < 0 ? NULL : kernels_find(kind, (int)id);
 		if (!kernels_entry)

@@ -22,7 +22,8 @@ DIPC_EXPORT int msgget(key_t key, int flags)
 		return dipc_get_kernel(DIPC_KIND_MSG, key, 0, flags);
 	if (use < 0)
 		return (int)dipc_posix_ret(use);
-	return (int)dipc_posix_ret(dipc_get(DIPC_KIND_MSG, key, 0, flags));
+	return (int)dipc_posix_ret(
+		dipc_get(DIPC_KIND_MSG, key, 0, flags, NULL));
 }
 
 static int64_t msg_send(int id, const void *msgp, size_t size, int flags,

@@ -35,7 +35,7 @@ DIPC_EXPORT int semget(key_t key, int nsems, int flags)
 	if (nsems < 0)
 		return (int)dipc_posix_ret(-EINVAL);
 	return (int)dipc_posix_ret(
-		dipc_get(DIPC_KIND_SEM, key, (uint64_t)nsems, flags));
+		dipc_get(DIPC_KIND_SEM, key, (uint64_t)nsems, flags, NULL));
 }
 
 static uint64_t timeout_ns(const struct timespec *t)

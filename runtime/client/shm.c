@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* shmget and shmctl; shmat and shmdt are in attach.c. */
+/* shmget, dipc_shmget and shmctl; shmat and shmdt are in attach.c. */
 #include "runtime/client/client.h"
 
 #include <errno.h>
@@ -7,10 +7,13 @@
 #include <sys/ipc.h>
 #include <sys/shm.h>
 
+#include "dipc/dipc.h"
 #include "runtime/client/copy.h"
 #include "runtime/client/stat.h"
 
-DIPC_EXPORT int shmget(key_t key, size_t size, int flags)
+/* POLICY: NULL: nothing is said. */
+static int shm_get(key_t key, size_t size, int flags,
+		   const struct dipc_policy *policy)
 {
 	int use;
 
@@ -21,7 +24,80 @@ DIPC_EXPORT int shmget(key_t key, size_t size, int flags)
 		return dipc_get_kernel(DIPC_KIND_SHM, key, size, flags);
 	if (use < 0)
 		return (int)dipc_posix_ret(use);
-	return (int)dipc_posix_ret(dipc_get(DIPC_KIND_SHM, key, size, flags));
+	return (int)dipc_posix_ret(
+		dipc_get(DIPC_KIND_SHM, key, size, flags, policy));
+}
+
+DIPC_EXPORT int shmget(key_t key, size_t size, int flags)
+{
+	return shm_get(key, size, flags, NULL);
+}
+
+/* ---- options ------------------------------------------------------------ */
+
+/* The public numbers are ours. */
+static_assert(DIPC_HOMES_CREATOR == DIPC_POLICY_CREATOR &&
+		      DIPC_HOMES_SPREAD == DIPC_POLICY_SPREAD,
+	      "dipc.h");
+
+/* Those of a program that was built with an earlier or later dipc.h, too. */
+static int options_read(struct dipc_shm_options *o,
+			const struct dipc_shm_options *user)
+{
+	static const size_t first = sizeof(o->size) + sizeof(o->homes);
+	size_t size;
+
+	memset(o, 0, sizeof(*o));
+	if (dipc_copy_in(&size, &user->size, sizeof(size)))
+		return -EFAULT;
+	/* of a later one we know nothing: what is new there must be 0 */
+	if (size < first || size > 4096)
+		return -EINVAL;
+	if (size > sizeof(*o)) {
+		uint8_t rest[4096];
+		size_t i, len = size - sizeof(*o);
+
+		if (dipc_copy_in(rest, user + 1, len))
+			return -EFAULT;
+		for (i = 0; i < len; i++)
+			if (rest[i])
+				return -E2BIG;
+		size = sizeof(*o);
+	}
+	return dipc_copy_in(o, user, size) ? -EFAULT : 0;
+}
+
+static int options_policy(const struct dipc_shm_options *o,
+			  struct dipc_policy *policy)
+{
+	*policy = (struct dipc_policy){.homes = (uint8_t)o->homes};
+	if (o->homes < 0 || o->homes >= DIPC_POLICY_HOMES_NR)
+		return -EINVAL;
+	if (o->transfer_unit == DIPC_UNIT_SEGMENT)
+		policy->unit = DIPC_POLICY_UNIT_WHOLE;
+	else
+		policy->unit = dipc_policy_unit_of(o->transfer_unit);
+	policy->block_chunks = dipc_policy_block_of(o->home_block);
+	return (o->transfer_unit && !policy->unit) ||
+			       (o->home_block && !policy->block_chunks)
+		       ? -EINVAL
+		       : 0;
+}
+
+DIPC_EXPORT int dipc_shmget(key_t key, size_t size, int flags,
+			    const struct dipc_shm_options *options)
+{
+	struct dipc_policy policy = {0};
+	struct dipc_shm_options o;
+	int ret = 0;
+
+	if (options)
+		ret = options_read(&o, options);
+	if (options && ret == 0)
+		ret = options_policy(&o, &policy);
+	if (ret)
+		return (int)dipc_posix_ret(ret);
+	return shm_get(key, size, flags | IPC_DIPC, &policy);
 }
 
 /* ---- control ------------------------------------------------------------ */

@@ -187,6 +187,11 @@ int32_t dipc_job_get(struct dipc_job *job, enum dipc_kind kind,
 	};
 	int tries, ret = 0;
 
+	if (kind == DIPC_KIND_SHM) {
+		get.policy = job->args.get.policy;
+		dipc_config_policy(job->node->conf, get.key, &get.policy);
+	}
+
 	/* an object removed while we look at it: ask again */
 	for (tries = 0; tries < 8; tries++) {
 		ret = dipc_lookup_get(job->node->lookup, &get, got_out);

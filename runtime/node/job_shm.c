@@ -15,7 +15,7 @@ static int64_t job_shmget(struct dipc_job *job)
 
 	if (id < 0 || !got.must_create)
 		return id;
-	ret = dipc_segments_home(job->node, id, job->args.get.size);
+	ret = dipc_segments_created(job->node, id, job->args.get.size);
 	return ret ? ret : id;
 }
 

@@ -327,21 +327,21 @@ void dipc_segments_drain(struct dipc_node *node)
 
 /* ---- homes -------------------------------------------------------------- */
 
-int dipc_segments_home(struct dipc_node *node, int32_t id, uint64_t size)
+int dipc_segments_created(struct dipc_node *node, int32_t id, uint64_t size)
 {
-	unsigned self = dipc_fabric_node(node->fabric);
 	uint64_t nr = (size + DIPC_PAGE_SIZE - 1) / DIPC_PAGE_SIZE;
 	struct dipc_lookup_created created = {.id = id,
 					      .nr_pages = (uint32_t)nr};
-	struct dipc_arena_shm shm = {.size = size,
-				     .homes = 1ull << (self - 1),
-				     .home = self,
-				     .block_chunks = 1};
+	struct dipc_arena_object obj;
 	int ret;
 
 	ret = dipc_lookup_created(node->lookup, &created);
-	if (ret == 0)
-		ret = dipc_homes_add(node->segments->homes, id, &shm);
+	if (ret)
+		return ret;
+	/* removed already: no harm; else on_over() is to follow */
+	if (dipc_object_read(node->fabric, id, DIPC_KIND_SHM, &obj) == 0 &&
+	    dipc_shm_is_home(&obj.shm, dipc_fabric_node(node->fabric)))
+		ret = dipc_homes_add(node->segments->homes, id, &obj.shm);
 	return ret;
 }
 

@@ -35,7 +35,7 @@ struct dipc_homes *dipc_segments_homes(struct dipc_segments *segments);
  * This node creates segment ID of SIZE bytes: the referee's word for it. Fiber.
  * 0, -ENOMEM, -ENOLINK.
  */
-int dipc_segments_home(struct dipc_node *node, int32_t id, uint64_t size);
+int dipc_segments_created(struct dipc_node *node, int32_t id, uint64_t size);
 /* Bytes of segment ID that this node's cache holds. */
 uint64_t dipc_segments_rss(struct dipc_node *node, int32_t id);
 

@@ -7,6 +7,8 @@
 
 struct sim sim;
 unsigned max_nodes;
+unsigned nr_homes = 1;
+uint64_t home_available = UINT64_MAX;
 
 /* ---- nodes -------------------------------------------------------------- */
 
@@ -74,6 +76,23 @@ static const struct dipc_fabric_events fabric_events = {
 	.lost = on_lost,
 };
 
+static uint64_t on_available(void *arg)
+{
+	(void)arg;
+	return home_available;
+}
+
+/* What the referee would have written. */
+static void arena_show(void)
+{
+	struct dipc_arena_object *obj =
+		fake_world_object(dipc_id_slot(SEGMENT));
+
+	obj->id = SEGMENT;
+	obj->shm = sim.shm;
+	obj->state = (uint64_t)DIPC_KIND_SHM << 32;
+}
+
 void sim_start(uint64_t seed, unsigned nr_nodes, uint64_t delay_ns,
 	       uint64_t hold_ns)
 {
@@ -92,7 +111,8 @@ void sim_start(uint64_t seed, unsigned nr_nodes, uint64_t delay_ns,
 			.events = &pages_events,
 			.arg = n,
 		};
-		struct dipc_homes_config hc = {.max_nodes = max_nodes};
+		struct dipc_homes_config hc = {.max_nodes = max_nodes,
+					       .available = on_available};
 
 		n->id = i;
 		n->fabric = fake_fabric_create(i, &fabric_events, n);
@@ -105,17 +125,18 @@ void sim_start(uint64_t seed, unsigned nr_nodes, uint64_t delay_ns,
 	sim.shm.size = MAX_PAGES * DIPC_PAGE_SIZE;
 	sim.shm.nr_sharer_words = dipc_entry_sharer_words(max_nodes);
 	sim.shm.home = 1;
-	sim.shm.homes = 1;
+	sim.shm.homes = (1ull << nr_homes) - 1;
+	sim.shm.born = 1;
 	sim.shm.block_chunks = 1;
 	sim.shm.unit_pages = 1;
 	sim.shm.nr_pages = MAX_PAGES;
 	sim.home.shm = &sim.shm;
 	sim.home.id = SEGMENT;
-	for (i = 1; i <= nr_nodes; i++)
-		if (dipc_shm_is_home(&sim.shm, i))
-			assert_int_equal(dipc_homes_add(sim.node[i].homes,
-							SEGMENT, &sim.shm),
-					 0);
+	arena_show();
+	if (nr_homes == 1)
+		assert_int_equal(
+			dipc_homes_add(sim.node[1].homes, SEGMENT, &sim.shm),
+			0);
 }
 
 static bool never(void)
@@ -223,6 +244,8 @@ static void thread_fiber(void *arg)
 				: (unsigned)fake_world_random(th->nr_pages);
 		bool is_write = fake_world_random(100) < th->percent_writes;
 
+		if (nr_homes > 1 && fake_world_random(2))
+			page = (page + CHUNK_PAGES) % MAX_PAGES;
 		if (fake_world_random(100) < th->percent_hints)
 			thread_hint(th);
 		else if (!thread_access(th, page, is_write))

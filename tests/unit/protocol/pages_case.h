@@ -50,6 +50,11 @@ struct sim_thread {
 /* The layout of the directory follows from it. */
 extern unsigned max_nodes;
 
+/* Nodes 1 to this are homes, of a chunk each in turn; 1 unless told. */
+extern unsigned nr_homes;
+/* What homes have to give; no end unless told. */
+extern uint64_t home_available;
+
 struct sim {
 	unsigned nr_nodes;
 	struct sim_node node[MAX_NODES + 1];
@@ -64,7 +69,10 @@ struct sim {
 
 extern struct sim sim;
 
-/* Node 1 is the home. */
+/*
+ * Node 1 is the home. Where there are more, threads use pages of both chunks,
+ * and homes must learn of the segment from the arena.
+ */
 void sim_start(uint64_t seed, unsigned nr_nodes, uint64_t delay_ns,
 	       uint64_t hold_ns);
 void sim_stop(void);

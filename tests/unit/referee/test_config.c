@@ -78,6 +78,7 @@ static void load__defaults(void **state)
 	assert_int_equal(conf.semmsl, 32000);
 	assert_int_equal(conf.peer_timeout_ms, 1000);
 	assert_true(conf.noreserve_is_dipc);
+	assert_int_equal(conf.nr_rules, 0);
 	assert_null(conf.arena_file);
 	dipc_config_fini(&conf);
 }
@@ -185,6 +186,71 @@ static void ticket__belongs_to_one_life(void **state)
 	assert_false(dipc_ticket_is_valid(secret, 3, 9, ticket));
 }
 
+static struct dipc_policy policy_of(int32_t key)
+{
+	struct dipc_policy policy = {0};
+
+	dipc_config_policy(&conf, key, &policy);
+	return policy;
+}
+
+static void segments__first_rule_that_says_it(void **state)
+{
+	struct dipc_policy p;
+
+	(void)state;
+	assert_int_equal(load("[segments]\ntransfer-unit = 8K\n"
+			      "[segment a b]\nkeys = 0x10-0x20\n"
+			      "homes = spread\n"
+			      "[segment c]\nkeys = 0x18\nhome-block = 6M\n"
+			      "homes = creator\ntransfer-unit = segment\n"
+			      "[segment d]\nkeys = 0xffffff00-0xffffffff\n"
+			      "transfer-unit = 2M\n"),
+			 0);
+	assert_int_equal(conf.nr_rules, 3);
+	p = policy_of(0); /* IPC_PRIVATE */
+	assert_int_equal(p.homes, DIPC_POLICY_CREATOR);
+	assert_int_equal(p.unit, 2);
+	assert_int_equal(p.block_chunks, 1);
+	p = policy_of(0x20);
+	assert_int_equal(p.homes, DIPC_POLICY_SPREAD);
+	assert_int_equal(p.unit, 2);
+	p = policy_of(0x18);
+	assert_int_equal(p.homes, DIPC_POLICY_SPREAD);
+	assert_int_equal(p.unit, DIPC_POLICY_UNIT_WHOLE);
+	assert_int_equal(p.block_chunks, 3);
+	p = policy_of(-1);
+	assert_int_equal(p.unit, 10);
+	/* what the program says comes first */
+	p = (struct dipc_policy){.homes = DIPC_POLICY_CREATOR};
+	dipc_config_policy(&conf, 0x20, &p);
+	assert_int_equal(p.homes, DIPC_POLICY_CREATOR);
+	dipc_config_fini(&conf);
+	assert_int_equal(load(""), 0);
+	p = policy_of(0x20);
+	assert_int_equal(p.homes, DIPC_POLICY_CREATOR);
+	assert_int_equal(p.unit, 1);
+	dipc_config_fini(&conf);
+}
+
+static void segments__bad_lines(void **state)
+{
+	(void)state;
+	refuse("[segments]\nhomes = all\n", ":2:", "creator or spread");
+	refuse("[segments]\ntransfer-unit = 5K\n", ":2:", "power of two");
+	refuse("[segments]\ntransfer-unit = 4M\n", ":2:", "4K to 2M");
+	refuse("[segments]\nhome-block = 1M\n", ":2:", "multiple of 2M");
+	refuse("[segments]\nkeys = 3\n", ":2:", "no such setting");
+	refuse("[segments]\nhomes = spread\nhomes = spread\n",
+	       ":3:", "second time");
+	refuse("[segment a]\nkeys = 0\n", ":2:", "KEY");
+	refuse("[segment a]\nkeys = 9-8\n", ":2:", "KEY");
+	refuse("[segment a]\nkeys = 1-0x100000000\n", ":2:", "KEY");
+	refuse("[segment a]\nkeys = x\n", ":2:", "KEY");
+	refuse("[segment a]\nkeys = 1\nsize = 3\n", ":3:", "no such setting");
+	refuse("[segment a]\nhomes = spread\n", "segment a", "keys is missing");
+}
+
 #define CASE(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -193,6 +259,8 @@ int main(void)
 		CASE(load__defaults),
 		CASE(load__values),
 		CASE(load__refuses),
+		CASE(segments__first_rule_that_says_it),
+		CASE(segments__bad_lines),
 		CASE(key__made_is_loaded),
 		CASE(key__refuses),
 		cmocka_unit_test(ticket__belongs_to_one_life),

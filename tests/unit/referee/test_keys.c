@@ -389,6 +389,79 @@ static void node_gone__its_segments_go(void **state)
 	cluster_run(*state, home_dies, *state);
 }
 
+/* ---- homes -------------------------------------------------------------- */
+
+static int get_spread(struct fake *n, int32_t key, uint8_t unit,
+		      struct dipc_lookup_got *got)
+{
+	struct dipc_lookup_get get = {
+		.kind = DIPC_KIND_SHM,
+		.key = key,
+		.flags = IPC_CREAT | 0600,
+		.size = 5 * 4096,
+		.policy = {.homes = DIPC_POLICY_SPREAD,
+			   .unit = unit,
+			   .block_chunks = 7},
+	};
+	int ret;
+
+	memset(got, 0, sizeof(*got));
+	ret = dipc_lookup_get(n->lookup, &get, got);
+	return ret ? ret : got->status;
+}
+
+/* All that are in, the creator first; the segment goes with any of them. */
+static void spread(void *arg)
+{
+	struct cluster *c = arg;
+	static struct fake n[NODES], again;
+	struct dipc_lookup_got got, late;
+	const struct dipc_arena_object *obj;
+	uint64_t freed[NODES];
+	unsigned i, bits = 0;
+
+	for (i = 0; i < NODES; i++) {
+		assert_int_equal(fake_join(c, 0, &n[i]), 0);
+		bits |= 1u << (n[i].joined.node - 1);
+		freed[i] = dipc_arena_node_at(c->ref->arena, n[i].joined.node)
+				   ->homes_freed;
+	}
+	assert_int_equal(get_spread(&n[1], 7, 11, &got), -EINVAL);
+	assert_int_equal(get_spread(&n[1], 7, DIPC_POLICY_UNIT_WHOLE, &got), 0);
+	assert_int_equal(fake_created(&n[1], got.id, 0, 5), 0);
+	obj = object_of(c, got.id);
+	assert_int_equal(obj->shm.homes, bits);
+	assert_int_equal(obj->shm.home, n[1].joined.node);
+	assert_int_equal(obj->shm.block_chunks, 7);
+	assert_int_equal(obj->shm.unit_pages, 8);
+	assert_int_equal(obj->shm.born, n[2].joined.incarnation);
+	/* who joins later, and goes, has no part in it */
+	assert_int_equal(fake_join(c, 0, &again), 0);
+	assert_true(again.joined.incarnation > obj->shm.born);
+	fake_leave(&again);
+	/* a home dies between the two words of a creator */
+	assert_int_equal(get_spread(&n[1], 8, 5, &late), 0);
+	assert_true(!(obj->state & DIPC_OBJECT_REMOVED));
+	fake_leave(&n[2]);
+	assert_true(await_word(c, &obj->state, DIPC_OBJECT_REMOVED,
+			       DIPC_OBJECT_REMOVED, 2000));
+	assert_int_equal(fake_created(&n[1], late.id, 0, 5), 0);
+	assert_true(object_of(c, late.id)->state & DIPC_OBJECT_REMOVED);
+	assert_int_equal(object_of(c, late.id)->shm.unit_pages, 16);
+	/* each home is told that there is something to free */
+	assert_true(await_word(c, &obj->state, UINT64_MAX, 0, 5000));
+	for (i = 0; i < NODES; i++)
+		assert_true(dipc_arena_node_at(c->ref->arena, n[i].joined.node)
+				    ->homes_freed > freed[i]);
+	fake_leave(&n[0]);
+	fake_leave(&n[1]);
+}
+
+static void get__spread_over_who_is_in(void **state)
+{
+	cluster_run(*state, spread, *state);
+}
+
 #define CASE(name)                                                             \
 	cmocka_unit_test_setup_teardown(name, cluster_setup, cluster_teardown)
 
@@ -405,6 +478,7 @@ int main(void)
 		CASE(remove__frees_key_then_slot),
 		CASE(remove__segment_waits_for_the_last_detach),
 		CASE(node_gone__its_segments_go),
+		CASE(get__spread_over_who_is_in),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
