@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/userfaultfd.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -121,7 +122,7 @@ static int fault_fill(const struct fault *f)
 {
 	size_t at;
 
-	for (at = 0; at < f->len; at += BENCH_PAGE) {
+	for (at = 0; at < f->len; at += f->run) {
 		if (fault_copy(f, (uintptr_t)f->map + at, true))
 			return bench_fail("UFFDIO_COPY");
 	}
@@ -296,6 +297,41 @@ int bench_fault_stream(const struct bench_job *job, struct bench_run *run)
 	}
 	handler_stop(pid);
 	return 0;
+}
+
+/* Takes the event, without which fork() does not return. */
+static void *fork_events(void *arg)
+{
+	struct fault *f = arg;
+	struct uffd_msg msg;
+
+	for (;;) {
+		if (read(f->uffd, &msg, sizeof(msg)) == sizeof(msg) &&
+		    msg.event == UFFD_EVENT_FORK)
+			close((int)msg.arg.fork.ufd);
+	}
+	return NULL;
+}
+
+int bench_fault_fork(const struct bench_job *job, struct bench_run *run)
+{
+	unsigned i, nr = bench_run_loops(run);
+	pthread_t thread;
+
+	fault.run = sizeof(source);
+	memset(source, 'x', sizeof(source));
+	if (fault_open(&fault, job->size, UFFD_FEATURE_EVENT_FORK) ||
+	    fault_fill(&fault))
+		return -1;
+	errno = pthread_create(&thread, NULL, fork_events, &fault);
+	if (errno)
+		return bench_fail("pthread_create");
+	bench_run_ready(run);
+	for (i = 0; i < nr; i++) {
+		if (bench_page_fork_once(run))
+			return -1;
+	}
+	return 0; /* the thread ends with the process */
 }
 
 int bench_fault_memfd(const struct bench_job *job, struct bench_run *run)

@@ -61,6 +61,8 @@ int bench_page_random_read(const struct bench_job *job, struct bench_run *run);
 int bench_page_attach(const struct bench_job *job, struct bench_run *run);
 /* fork() of a process that has SIZE bytes attached, and has touched them. */
 int bench_page_fork(const struct bench_job *job, struct bench_run *run);
+/* A sample: fork() of a child that exits at once. 0, or -1, said. */
+int bench_page_fork_once(struct bench_run *run);
 
 /* ---- fault.c ------------------------------------------------------------ */
 
@@ -86,6 +88,11 @@ int bench_fault_protect_signal(const struct bench_job *job,
 			       struct bench_run *run);
 /* MiB after MiB, SIZE bytes installed at each fault. */
 int bench_fault_stream(const struct bench_job *job, struct bench_run *run);
+/*
+ * fork() of a process that has SIZE bytes there, protected, and a thread that
+ * takes userfaultfd's event of it.
+ */
+int bench_fault_fork(const struct bench_job *job, struct bench_run *run);
 /* What the kernel alone needs to put bytes into a hole of a memfd. */
 int bench_fault_memfd(const struct bench_job *job, struct bench_run *run);
 

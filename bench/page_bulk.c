@@ -121,11 +121,26 @@ int bench_page_attach(const struct bench_job *job, struct bench_run *run)
 	return -1;
 }
 
+int bench_page_fork_once(struct bench_run *run)
+{
+	pid_t pid;
+
+	bench_run_begin(run);
+	pid = fork();
+	if (pid == 0)
+		_exit(0);
+	if (pid < 0)
+		return bench_fail("fork");
+	bench_run_end(run);
+	while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
+		;
+	return 0;
+}
+
 int bench_page_fork(const struct bench_job *job, struct bench_run *run)
 {
 	unsigned i, nr = bench_run_loops(run);
 	void *map;
-	pid_t pid;
 	int id;
 
 	id = bench_segment_open(job, job->size, &map);
@@ -134,15 +149,8 @@ int bench_page_fork(const struct bench_job *job, struct bench_run *run)
 	memset(map, 'x', job->size);
 	bench_run_ready(run);
 	for (i = 0; i < nr; i++) {
-		bench_run_begin(run);
-		pid = fork();
-		if (pid == 0)
-			_exit(0);
-		if (pid < 0)
-			return bench_fail("fork");
-		bench_run_end(run);
-		while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
-			;
+		if (bench_page_fork_once(run))
+			return -1;
 	}
 	return bench_segment_remove(id);
 }

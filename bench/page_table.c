@@ -182,6 +182,8 @@ const struct bench bench_page[] = {
 		.side = {
 			{.name = "dipc", .work = bench_page_fork, .nr_roles = 1,
 			 .is_on_nodes = true, .size = 1 << 30},
+			{.name = "fork, protected", .work = bench_fault_fork,
+			 .nr_roles = 1, .size = 1 << 30},
 			{.name = "kernel", .work = bench_page_fork,
 			 .nr_roles = 1, .size = 1 << 30},
 		},
