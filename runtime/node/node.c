@@ -48,6 +48,11 @@ static void on_request(void *arg, struct dipc_incoming *in)
 			break;
 		dipc_homes_request(dipc_segments_homes(node->segments), in);
 		return;
+	case DIPC_REQ_FORGET:
+		if (!node->segments)
+			break;
+		dipc_homes_forget(dipc_segments_homes(node->segments), in);
+		return;
 	case DIPC_REQ_FUTEX_WAIT:
 	case DIPC_REQ_FUTEX_WITHDRAW:
 	case DIPC_REQ_FUTEX_WAKE:

@@ -702,3 +702,22 @@ bool dipc_fabric_is_fenced(const struct dipc_fabric *f, unsigned node,
 	}
 	return f->fenced[node] >= incarnation;
 }
+
+bool dipc_incoming_is_alone(const struct dipc_incoming *in)
+{
+	struct dipc_list *pos;
+	bool is_alone = true;
+
+	if (!in->link)
+		return false;
+	dipc_list_for_each (pos, &in->link->fabric->incoming) {
+		struct dipc_link *link =
+			dipc_container_of(pos, struct dipc_link, node_entry);
+
+		if (link == in->link || link->node != in->from)
+			continue;
+		is_alone = false;
+		dipc_conn_close(link->conn);
+	}
+	return is_alone;
+}

@@ -40,7 +40,8 @@ enum dipc_request_type {
 	DIPC_REQ_CHUNK, /* pages_home.c: where is `page`'s chunk? The answer:
 			   arg[0] its words, arg[1] its contents, flags the
 			   rkey */
-	DIPC_REQ_RECALL_RUN = 7,  /* pages_request.c: RECALL of several pages:
+	DIPC_REQ_FORGET = 6,     /* pages_home.c: the asker's segment is dead */
+	DIPC_REQ_RECALL_RUN = 7, /* pages_request.c: RECALL of several pages:
 				    bit i of arg[0] is page + i. The answer's
 				    arg[0]: those that it has never held */
 	DIPC_REQ_SEM_FORGET = 10, /* sem_peers.c: READ the slot again */
@@ -291,6 +292,11 @@ int dipc_call_start(struct dipc_link *link, const struct dipc_request *request,
 int dipc_call_wait(struct dipc_call *call);
 void dipc_incoming_answer(struct dipc_incoming *in,
 			  const struct dipc_answer *answer);
+/*
+ * Is the link that IN came by the only one its sender has to us? Others, which
+ * have broken at his end, are closed, and gone after a while.
+ */
+bool dipc_incoming_is_alone(const struct dipc_incoming *in);
 
 /*
  * Tell NODE that its waiter INDEX may be done. A hint: losing it costs time

@@ -39,6 +39,13 @@ void dipc_homes_destroy(struct dipc_homes *homes);
  */
 void dipc_homes_request(struct dipc_homes *homes, struct dipc_incoming *in);
 /*
+ * DIPC_REQ_FORGET: the segment has died on the asker, who lives. Take his
+ * traces away in this segment, as evict() does. Answers IN later: 0; -EAGAIN:
+ * not now. A fiber of its own waits until nothing of an earlier link of his
+ * can land any more.
+ */
+void dipc_homes_forget(struct dipc_homes *homes, struct dipc_incoming *in);
+/*
  * This node is a home of segment ID, which the arena describes as SHM: needs
  * to be said only to be told by over(). 0 or -ENOMEM.
  */

@@ -181,6 +181,8 @@ void dipc_segment_fail(struct dipc_segment *seg, const char *why)
 			   why);
 	if (seg->pager)
 		seg->pager->ops->kill(seg->pager);
+	if (why) /* else it has given everything back */
+		dipc_segment_forget(seg);
 }
 
 /* ---- faults ------------------------------------------------------------- */
@@ -297,6 +299,8 @@ static void segment_close_fiber(void *arg)
 		dipc_segment_fail(seg, "giving its pages back failed");
 	/* requests that came meanwhile */
 	segment_await_quiet(seg);
+	while (seg->is_forgetting)
+		(void)dipc_waitq_wait(&seg->quiet, DIPC_NEVER);
 	if (pages->events->released)
 		pages->events->released(pages->arg, seg, seg->pager);
 	segment_free(seg);
@@ -548,5 +552,6 @@ void dipc_pages_lost(struct dipc_pages *pages, unsigned node)
 
 void dipc_pages_kill(struct dipc_pages *pages)
 {
+	pages->is_out = true;
 	pages_fail(pages, 0, "this node is out of the cluster");
 }

@@ -14,10 +14,11 @@
 #include "runtime/protocol/object.h"
 #include "runtime/protocol/pages_private.h"
 
-#define EVICT_RUN  1024u /* pages between two turns of the loop */
-#define FREE_RUN   256u  /* chunks, likewise */
-#define REAP_SLOTS 16u
-#define HASH_SIZE  256u
+#define EVICT_RUN      1024u /* pages between two turns of the loop */
+#define FREE_RUN       256u  /* chunks, likewise */
+#define REAP_SLOTS     16u
+#define FORGET_POLL_NS (50 * DIPC_USEC)
+#define HASH_SIZE      256u
 
 struct home_chunk {
 	struct dipc_piece piece;
@@ -49,7 +50,7 @@ struct dipc_homes {
 	struct dipc_list over; /* being freed */
 	uint64_t pass;         /* number of walks over the homes */
 	uint64_t freed_seen;   /* by the last whole one */
-	bool is_evicting;      /* a fiber walks the homes: none may go */
+	unsigned nr_evicting;  /* fibers at work on homes: none may go */
 	bool is_freeing;       /* a fiber frees those that are over */
 };
 
@@ -250,7 +251,7 @@ static void learn_fiber(void *arg)
 	if (ret == 0)
 		ret = home_know(job.homes, home, &obj.shm);
 	if (ret) {
-		while (job.homes->is_evicting) /* it walks the list */
+		while (job.homes->nr_evicting) /* they walk the list */
 			dipc_fiber_sleep(DIPC_MSEC);
 		home_unlist(home);
 	}
@@ -427,7 +428,7 @@ void dipc_homes_reap(struct dipc_homes *homes)
 	struct dipc_list *pos;
 	uint64_t freed;
 
-	if (homes->is_evicting)
+	if (homes->nr_evicting)
 		return;
 	homes_free(homes);
 	/* idle nodes must not read thousands of slots a second */
@@ -505,7 +506,7 @@ int dipc_homes_evict(struct dipc_homes *homes, unsigned node)
 
 	if (node < 1 || node > homes->max_nodes)
 		return -EINVAL;
-	homes->is_evicting = true;
+	homes->nr_evicting++;
 	ret = dipc_fabric_link(f, dipc_fabric_node(f), &link);
 	dipc_list_for_each (pos, &homes->list) {
 		struct home *home = dipc_container_of(pos, struct home, entry);
@@ -516,8 +517,63 @@ int dipc_homes_evict(struct dipc_homes *homes, unsigned node)
 			dipc_error("segment 0x%x keeps traces of dead node %u",
 				   (unsigned)home->id, node);
 	}
-	homes->is_evicting = false;
+	homes->nr_evicting--;
 	return ret;
+}
+
+/* ---- forgetting one that lives ------------------------------------------- */
+
+struct forget_job {
+	struct dipc_homes *homes;
+	struct dipc_incoming *in;
+};
+
+static int home_forget(struct dipc_homes *homes, int32_t id, unsigned node)
+{
+	struct dipc_fabric *f = homes->config.fabric;
+	const struct home *home;
+	struct dipc_link *link;
+	int ret = 0;
+
+	homes->nr_evicting++;
+	home = home_find(homes, id);
+	if (home && home->is_known)
+		ret = dipc_fabric_link(f, dipc_fabric_node(f), &link);
+	if (home && home->is_known && ret == 0)
+		ret = home_evict(link, home, node);
+	homes->nr_evicting--;
+	return ret;
+}
+
+static void forget_fiber(void *arg)
+{
+	struct forget_job job = *(struct forget_job *)arg;
+	struct dipc_incoming *in = job.in;
+	int ret = -EAGAIN;
+
+	free(arg);
+	/* the asker gone: he asks again, or is dead */
+	while (in->link && !dipc_incoming_is_alone(in))
+		dipc_fiber_sleep(FORGET_POLL_NS);
+	if (in->link && in->from >= 1 && in->from <= job.homes->max_nodes)
+		ret = home_forget(job.homes, (int32_t)in->request.object,
+				  in->from);
+	answer_status(in, ret ? -EAGAIN : 0);
+}
+
+void dipc_homes_forget(struct dipc_homes *homes, struct dipc_incoming *in)
+{
+	struct forget_job *job = malloc(sizeof(*job));
+
+	if (job) {
+		job->homes = homes;
+		job->in = in;
+		if (dipc_fiber_spawn(dipc_fabric_sched(homes->config.fabric),
+				     forget_fiber, job) == 0)
+			return;
+	}
+	free(job);
+	answer_status(in, -EAGAIN);
 }
 
 /* ---- life --------------------------------------------------------------- */

@@ -105,8 +105,9 @@ struct dipc_segment {
 	struct dipc_waitq quiet; /* nr_fibers fell to 0 */
 	bool is_opening;
 	bool is_closing;
-	bool is_stopping; /* faults wait for kill() */
-	bool is_dead;     /* home or pager failed: SIGBUS for everyone here */
+	bool is_stopping;   /* faults wait for kill() */
+	bool is_dead;       /* home or pager failed: SIGBUS for everyone here */
+	bool is_forgetting; /* a fiber has homes forget us; `quiet`, too */
 };
 
 #define TABLE_SIZE 256u
@@ -120,6 +121,7 @@ struct dipc_pages {
 	unsigned prefetch_pages; /* ahead of a stream at most; 0: none */
 	unsigned nr_guesses;     /* runs of streams in flight */
 	unsigned node;
+	bool is_out; /* of the cluster: nobody listens to us */
 	uint64_t random;
 	struct dipc_page_counters over;     /* of segments that are released */
 	struct dipc_list table[TABLE_SIZE]; /* segments, by id */
@@ -226,6 +228,10 @@ void dipc_stream_forget(struct page *pg);
 /* pages_evict.c */
 /* PG, which no fiber works on, goes home. Fiber. 0 or -errno. */
 int dipc_page_give_back(struct page *pg);
+
+/* pages_forget.c */
+/* SEG is dead: have its homes take this node's traces away. */
+void dipc_segment_forget(struct dipc_segment *seg);
 
 /* pages_count.c */
 /* PG does not allow what somebody wants of it. */

@@ -123,15 +123,16 @@ void sim_note_holder_gone(unsigned node)
 }
 
 /*
- * Nothing of anybody is left but what is lost for ever; a dead holder's name,
- * if whoever had the page's lock died as well before he could say so.
+ * Nothing of anybody is left but what is lost for ever; and a holder's name
+ * who has it no more, if whoever had the page's lock then died as well before
+ * he could say so: the next to come will.
  */
 static void check_left(const struct sim_segment *s, unsigned page)
 {
 	struct home_entry e = entry_of(s, page);
 
 	if (e.locker || !dipc_nodeset_is_empty(&e.sharers) ||
-	    (e.holder && e.holder != NODE_LOST && !sim_is_dead(e.holder)))
+	    (e.holder && e.holder != NODE_LOST && !s->may_lose[page]))
 		broken(s, page, "the end", "something is left behind", 0);
 	if (!e.holder &&
 	    home_data(&s->home, s->index[page])[sim_word_at[SIM_WORDS - 1]] !=

@@ -96,6 +96,8 @@ static void on_request(void *arg, struct dipc_incoming *in)
 
 	if (in->request.type == DIPC_REQ_CHUNK)
 		dipc_homes_request(n->homes, in);
+	else if (in->request.type == DIPC_REQ_FORGET)
+		dipc_homes_forget(n->homes, in);
 	else
 		dipc_pages_request(n->pages, in);
 }
@@ -228,7 +230,7 @@ static bool nodes_are_ready(void)
 	return true;
 }
 
-/* One home or, where all is quiet, several; pages in a row in one chunk, or in up to three. */
+/* One home or several; pages in a row in one chunk, or in up to three. */
 static void segment_draw(struct sim_segment *s)
 {
 	unsigned nr_chunks = 1 + (unsigned)sim_random(2) * 2;
@@ -240,7 +242,7 @@ static void segment_draw(struct sim_segment *s)
 		s->index[i] = i / per_chunk * DIPC_CHUNK_PAGES + i % per_chunk;
 	s->shm.home = 1 + (unsigned)sim_random(world.nr_nodes);
 	s->shm.homes = 1ull << (s->shm.home - 1);
-	if (nr_chunks > 1 && world.is_quiet)
+	if (nr_chunks > 1)
 		s->shm.homes |= sim_random(1u << world.nr_nodes);
 	s->shm.block_chunks = 1;
 	s->shm.unit_pages = 1u << sim_random(3);

@@ -629,6 +629,12 @@ void dipc_incoming_answer(struct dipc_incoming *in,
 	free(in);
 }
 
+/* There is one link each way here, for life. */
+bool dipc_incoming_is_alone(const struct dipc_incoming *in)
+{
+	return in->link;
+}
+
 static void request_due(struct dipc_timer *timer)
 {
 	struct pending_call *pc =

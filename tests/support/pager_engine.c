@@ -166,6 +166,8 @@ static void on_request(void *arg, struct dipc_incoming *in)
 	(void)arg;
 	if (in->request.type == DIPC_REQ_CHUNK)
 		dipc_homes_request(engine->homes, in);
+	else if (in->request.type == DIPC_REQ_FORGET)
+		dipc_homes_forget(engine->homes, in);
 	else
 		dipc_pages_request(engine->pages, in);
 }

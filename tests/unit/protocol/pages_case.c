@@ -40,7 +40,10 @@ static void on_released(void *arg, struct dipc_segment *seg,
 
 static int on_await_fenced(void *arg, unsigned node)
 {
-	(void)arg;
+	const struct sim_node *n = arg;
+
+	if (fake_node_is_dead(n->id))
+		return 0; /* it runs on, in vain: let it end */
 	if (!fake_node_is_dead(node))
 		return -EAGAIN;
 	while (fake_world_now() <= fake_node_fenced_at(node))
@@ -60,6 +63,8 @@ static void on_request(void *arg, struct dipc_incoming *in)
 
 	if (in->request.type == DIPC_REQ_CHUNK)
 		dipc_homes_request(n->homes, in);
+	else if (in->request.type == DIPC_REQ_FORGET)
+		dipc_homes_forget(n->homes, in);
 	else
 		dipc_pages_request(n->pages, in);
 }

@@ -53,6 +53,8 @@ static void on_request(void *arg, struct dipc_incoming *in)
 
 	if (in->request.type == DIPC_REQ_CHUNK)
 		dipc_homes_request(nodes[1].homes, in);
+	else if (in->request.type == DIPC_REQ_FORGET)
+		dipc_homes_forget(nodes[1].homes, in);
 	else
 		dipc_pages_request(n->pages, in);
 }

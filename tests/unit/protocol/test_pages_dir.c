@@ -63,6 +63,8 @@ static void on_request(void *arg, struct dipc_incoming *in)
 
 	if (in->request.type == DIPC_REQ_CHUNK)
 		dipc_homes_request(home.homes[1], in);
+	else if (in->request.type == DIPC_REQ_FORGET)
+		dipc_homes_forget(home.homes[1], in);
 	else
 		dipc_pages_request(n->pages, in);
 }
