@@ -117,6 +117,8 @@ everything() {
 	part "exact over nodes" 120 sh tests/cluster/exact.sh
 	part "signals" 300 sh tests/cluster/signals.sh
 	part "faults by signal" 120 sh tests/cluster/bysignal.sh
+	part "conformance by signal" 120 env DIPC_FAULTS=signal \
+		sh tests/conformance/run.sh shm_attach shm_life shm_map.removing_pages
 	part "what pages cost" 120 sh tests/cluster/pages.sh
 	part "where pages live" 120 sh tests/cluster/homes.sh
 	part "a cluster's life" 120 sh tests/cluster/life.sh

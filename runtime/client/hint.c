@@ -13,6 +13,7 @@
 #include "dipc/dipc.h"
 #include "runtime/base/sys.h"
 #include "runtime/client/client.h"
+#include "runtime/client/fault.h"
 #include "runtime/client/range.h"
 
 #define PAGE_SIZE 4096u
@@ -32,6 +33,20 @@ static void range_clip(struct dipc_range *r, char *start, char *end)
 		r->len = (size_t)(end - r->start);
 }
 
+/*
+ * To let a process write is its own fault's doing. With DIPC_FAULTS=signal a
+ * system call cannot fault, so it is done here; no message is sent for it.
+ */
+static int piece_may_write(const struct dipc_range *r)
+{
+	size_t off;
+	int ret = 0;
+
+	for (off = 0; off < r->len && ret == 0; off += PAGE_SIZE)
+		ret = dipc_fault_ask(r->start + off, true);
+	return ret == -EFAULT ? -EIO : ret;
+}
+
 static int hint_piece(const struct dipc_hint *hint, const struct dipc_range *r)
 {
 	struct dipc_slot_call call = {.call = hint->call,
@@ -46,6 +61,10 @@ static int hint_piece(const struct dipc_hint *hint, const struct dipc_range *r)
 	do /* what was done before a handler ran stays done */
 		ret = dipc_conn_use() > 0 ? dipc_slot_run(&call) : -ENOLINK;
 	while (ret == -EINTR);
+	if (ret == 0 && hint->call == DIPC_CALL_PREFETCH &&
+	    (hint->flags & DIPC_LOCAL_PREFETCH_WRITE) &&
+	    dipc_fault_is_installed())
+		ret = piece_may_write(r);
 	return (int)ret;
 }
 

@@ -265,19 +265,26 @@ static void calls(void)
 
 static void efault(void)
 {
-	int fd = open("/proc/self/exe", O_RDONLY);
+	FILE *file = tmpfile();
+	int fd = file ? fileno(file) : -1;
 	volatile char *page;
 	ssize_t n;
 
 	attach();
 	page = absent();
-	MUST(fd >= 0);
+	MUST(fd >= 0 && write(fd, "nENE", 4) == 4);
+	MUST(ftruncate(fd, 100) == 0 && lseek(fd, 0, SEEK_SET) == 0);
 	n = read(fd, (void *)(uintptr_t)page, 100);
 	MUST(n < 0 && errno == EFAULT);
-	*page = 1;
-	MUST(lseek(fd, 0, SEEK_SET) == 0);
+	MUST(dipc_prefetch((void *)(uintptr_t)page, PAGE,
+			   DIPC_PREFETCH_WRITE) == 0);
 	MUST(read(fd, (void *)(uintptr_t)page, 100) == 100);
 	MUST(page[1] == 'E');
+	page = absent();
+	MUST(pwrite(fd, (void *)(uintptr_t)page, 100, 0) < 0 &&
+	     errno == EFAULT);
+	MUST(dipc_prefetch((void *)(uintptr_t)page, PAGE, 0) == 0);
+	MUST(pwrite(fd, (void *)(uintptr_t)page, 100, 0) == 100);
 	close(fd);
 }
 

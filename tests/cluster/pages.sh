@@ -127,6 +127,31 @@ test_cost() {
 	players_stop
 }
 
+# Two processes of one node: once each has read and written a page, nobody is
+# told of what they do to it.
+test_neighbours() {
+	players_start
+	mkfifo "$WORK/in.next"
+	: >"$WORK/out.next"
+	on 2 "$JOBS/job_touch" $KEY $SIZE <"$WORK/in.next" >"$WORK/out.next" &
+	exec 7>"$WORK/in.next"
+	answer next 1
+	step 2 write 400000 1
+	echo value 400000 1 >&7
+	answer next 2
+	echo write 400000 2 >&7
+	answer next 3
+	snapshot "$WORK/before"
+	echo fight 400000 1 >&7
+	step 2 fight 400000 1
+	answer next 4
+	got=$(changed 2 nr_faults nr_upgrades nr_doorbells)
+	say "$got"
+	[ "$got" = "nr_faults=0 nr_upgrades=0 nr_doorbells=0" ]
+	exec 7>&-
+	players_stop
+}
+
 # What a person sees.
 test_ls() {
 	players_start
@@ -320,7 +345,7 @@ if ! cluster_up 3; then
 	summary
 	exit 1
 fi
-for name in ${*:-cost ls hints madvise hints_refused hints_anywhere top top_screen}; do
+for name in ${*:-cost neighbours ls hints madvise hints_refused hints_anywhere top top_screen}; do
 	run_case "$name" "test_$name"
 done
 summary

@@ -34,6 +34,8 @@ part() {
 part contract "$BUILD/bin/contract_transport" verbs "$GUEST_IP"
 part cluster sh "$TOP/tests/cluster/run.sh"
 # what crosses the wire; the rest is the same code as on shm
+part "faults by signal" sh "$TOP/tests/cluster/bysignal.sh" threads grow \
+	forks calls
 part exact sh "$TOP/tests/cluster/exact.sh"
 part futexes sh "$TOP/tests/cluster/futex.sh" lock wake_all waiters_killed \
 	node_killed
