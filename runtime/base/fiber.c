@@ -379,7 +379,8 @@ static void sched_retire(struct dipc_sched *sched, struct dipc_fiber *f)
 		fiber_destroy(f);
 		return;
 	}
-	dipc_list_add_tail(&sched->free, &f->node);
+	/* newest first: its stack is warm */
+	dipc_list_add_head(&sched->free, &f->node);
 	sched->nr_free++;
 }
 

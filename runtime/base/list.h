@@ -38,6 +38,12 @@ static inline void dipc_list_add_tail(struct dipc_list *head,
 	head->prev = node;
 }
 
+static inline void dipc_list_add_head(struct dipc_list *head,
+				      struct dipc_list *node)
+{
+	dipc_list_add_tail(head->next, node);
+}
+
 /* Afterwards NODE is an empty list, so removing it twice is harmless. */
 static inline void dipc_list_del(struct dipc_list *node)
 {

@@ -207,7 +207,7 @@ int dipc_page_ask(struct page *pg, bool is_write, uint64_t who)
 		return 0;
 	if (dipc_page_start(pg)) {
 		dipc_list_del(&fault->node);
-		dipc_list_add_tail(&pages->free_faults, &fault->node);
+		dipc_list_add_head(&pages->free_faults, &fault->node);
 		return -EAGAIN;
 	}
 	return 0;

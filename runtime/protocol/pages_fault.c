@@ -38,7 +38,7 @@ bool dipc_page_allows(const struct page *pg, bool is_write)
 void dipc_fault_free(struct dipc_pages *pages, struct fault *fault)
 {
 	dipc_list_del(&fault->node);
-	dipc_list_add_tail(&pages->free_faults, &fault->node);
+	dipc_list_add_head(&pages->free_faults, &fault->node);
 }
 
 static void page_poison(struct page *pg, uint64_t who)

@@ -93,12 +93,7 @@ static int buf_get(struct dipc_fabric *f, size_t bytes,
 static void buf_put(struct dipc_fabric *f, struct dipc_buf *buf)
 {
 	/* newest first: its lines are warm */
-	struct dipc_list *head = &f->buf_free[buf->class];
-
-	buf->node.next = head->next;
-	buf->node.prev = head;
-	head->next->prev = &buf->node;
-	head->next = &buf->node;
+	dipc_list_add_head(&f->buf_free[buf->class], &buf->node);
 }
 
 /* ---- building ----------------------------------------------------------- */
@@ -156,6 +151,8 @@ struct dipc_remote dipc_tx_at(const struct dipc_link *link, uint64_t off)
 				    .rkey = link->base.rkey};
 }
 
+#define WORDS_MAX 64u /* a directory's entry, or a word */
+
 /*
  * Words at the buffer's end, the rest from its start: so a page lies as it
  * does at home and in a process. The processor copies it several times as fast
@@ -169,7 +166,7 @@ static uint8_t *tx_place(struct dipc_tx *tx, size_t len)
 	assert(len <= room && tx->used <= room - len);
 	len = (len + 7) & ~(size_t)7;
 	tx->used += len;
-	if (len == 8) {
+	if (len <= WORDS_MAX) {
 		tx->used_by_words += len;
 		at = room - tx->used_by_words;
 	}
