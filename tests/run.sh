@@ -128,6 +128,7 @@ everything() {
 	part "conformance" 600 sh tests/conformance/run.sh
 	part "the whole system and its limits" 300 sh tests/cluster/system.sh
 	part "mappings as people use them" 300 sh tests/cluster/mapping.sh
+	part "more pages than a node keeps" 120 sh tests/cluster/cache.sh
 	part "bad input" 120 sh tests/cluster/badinput.sh
 	part "the boundary to programs" 200 sh tests/cluster/boundary.sh
 	part "install and link" 120 sh tests/cluster/install.sh

@@ -67,6 +67,8 @@ static const struct setting settings[] = {
 	 NULL},
 	{"node", "prefetch-pages", SETTING_UNSIGNED, AT(prefetch_pages), 0,
 	 4096, 128, NULL, NULL},
+	{"node", "cache-size", SETTING_SIZE, AT(cache_size), 0, SHM_NO_LIMIT, 0,
+	 NULL, NULL},
 	{"node", "noreserve-is-dipc", SETTING_BOOL, AT(noreserve_is_dipc), 0, 1,
 	 1, NULL, NULL},
 

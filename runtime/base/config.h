@@ -33,6 +33,7 @@ struct dipc_config {
 	unsigned spin_us;        /* engine polls this long before it sleeps */
 	unsigned hold_us;        /* a node keeps a page at least this long */
 	unsigned prefetch_pages; /* ahead of a stream at most; 0: none */
+	uint64_t cache_size;     /* bytes of shared pages here; 0: no limit */
 	bool noreserve_is_dipc;
 	/* [referee] */
 	char *referee_address; /* what its transport listens on */

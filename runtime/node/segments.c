@@ -17,7 +17,8 @@
 #include "runtime/base/log.h"
 #include "runtime/node/pager_uffd.h"
 
-#define DRAIN_NS (2 * DIPC_SEC)
+#define CACHE_PAGES_MIN 256u
+#define DRAIN_NS        (2 * DIPC_SEC)
 
 struct dipc_segments {
 	struct dipc_node *node;     /* borrowed */
@@ -258,6 +259,16 @@ static const struct dipc_pages_events pages_events = {
 
 /* ---- life --------------------------------------------------------------- */
 
+/* A limit that some windows and faults in flight do not exceed at once. */
+static uint64_t cache_pages(const struct dipc_config *conf)
+{
+	uint64_t pages = conf->cache_size / DIPC_PAGE_SIZE;
+
+	if (conf->cache_size && pages < CACHE_PAGES_MIN)
+		pages = CACHE_PAGES_MIN;
+	return pages;
+}
+
 int dipc_segments_create(struct dipc_node *node)
 {
 	struct dipc_segments *s = calloc(1, sizeof(*s));
@@ -265,6 +276,7 @@ int dipc_segments_create(struct dipc_node *node)
 		.fabric = node->fabric,
 		.hold_ns = node->conf->hold_us * DIPC_USEC,
 		.prefetch_pages = node->conf->prefetch_pages,
+		.cache_pages = cache_pages(node->conf),
 		.events = &pages_events,
 		.arg = s,
 	};

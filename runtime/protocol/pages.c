@@ -32,15 +32,41 @@ bool dipc_page_can_move(enum page_state from, enum page_state to)
 	return page_next[from] & 1u << to;
 }
 
+/* PG came, or went, or is as good as new. */
+static void page_count_resident(struct page *pg, bool was_here)
+{
+	struct dipc_segment *seg = page_segment(pg);
+	bool is_here = pg->state == PAGE_S || pg->state == PAGE_M;
+
+	dipc_list_del(&pg->age);
+	dipc_list_init(&pg->age);
+	if (seg->is_dead)
+		return;
+	if (is_here)
+		dipc_list_add_tail(&seg->pages->by_age, &pg->age);
+	if (is_here && !was_here) {
+		seg->nr_resident++;
+		seg->pages->nr_resident++;
+		dipc_pages_make_room(seg->pages);
+	} else if (was_here && !is_here) {
+		seg->nr_resident--;
+		seg->pages->nr_resident--;
+	}
+}
+
 void dipc_page_set_state(struct page *pg, enum page_state to)
 {
+	bool was_here;
+
 	assert(dipc_page_can_move(pg->state, to));
 	dipc_trace("segment 0x%x page %llu: %u -> %u",
 		   (unsigned)page_segment(pg)->id,
 		   (unsigned long long)page_index(pg), pg->state, to);
+	was_here = pg->state == PAGE_S || pg->state == PAGE_M;
 	pg->state = (uint8_t)to;
 	if (to == PAGE_I)
 		dipc_stream_forget(pg);
+	page_count_resident(pg, was_here);
 }
 
 void dipc_page_set_phase(struct page *pg, enum page_phase phase)
@@ -73,6 +99,7 @@ struct page *dipc_page_get(struct dipc_segment *seg, uint64_t index)
 		for (i = 0; i < CHUNK_PAGES; i++) {
 			chunk->page[i].slot = (uint16_t)i;
 			dipc_list_init(&chunk->page[i].faults);
+			dipc_list_init(&chunk->page[i].age);
 			dipc_waitq_init(&chunk->page[i].wq);
 		}
 		*slot = chunk;
@@ -176,6 +203,8 @@ void dipc_segment_fail(struct dipc_segment *seg, const char *why)
 	if (seg->is_dead)
 		return;
 	seg->is_dead = true;
+	seg->pages->nr_resident -= seg->nr_resident;
+	seg->nr_resident = 0;
 	if (!seg->is_closing && why)
 		dipc_error("segment 0x%x is lost here: %s", (unsigned)seg->id,
 			   why);
@@ -249,6 +278,8 @@ static int segment_give_back(struct dipc_segment *seg)
 	unsigned i;
 	int ret;
 
+	dipc_segment_give_back_idle(seg);
+	/* those that were being served; and where our name may have stayed */
 	for (c = 0; c < seg->nr_chunks; c++) {
 		if (!seg->chunks[c] || !seg->chunks[c]->link)
 			continue;
@@ -267,6 +298,16 @@ static int segment_give_back(struct dipc_segment *seg)
 	return dipc_segment_flush(seg);
 }
 
+static void chunk_free(struct page_chunk *chunk)
+{
+	unsigned i;
+
+	/* of a dead segment some are still in the node's list */
+	for (i = 0; chunk && i < CHUNK_PAGES; i++)
+		dipc_list_del(&chunk->page[i].age);
+	free(chunk);
+}
+
 static void segment_free(struct dipc_segment *seg)
 {
 	struct dipc_pages *pages = seg->pages;
@@ -278,7 +319,7 @@ static void segment_free(struct dipc_segment *seg)
 	dipc_waitq_wake_all(&pages->changed);
 	if (seg->chunks)
 		for (c = 0; c < seg->nr_chunks; c++)
-			free(seg->chunks[c]);
+			chunk_free(seg->chunks[c]);
 	free(seg->chunks);
 	free(seg);
 }
@@ -461,10 +502,17 @@ int dipc_pages_create(const struct dipc_pages_config *config,
 	pages->arg = config->arg;
 	pages->hold_ns = config->hold_ns;
 	pages->prefetch_pages = config->prefetch_pages;
+	pages->cache_pages = config->cache_pages;
+	/* a window must not push out what was used just now */
+	if (pages->cache_pages &&
+	    pages->prefetch_pages > pages->cache_pages / 8)
+		pages->prefetch_pages = (unsigned)(pages->cache_pages / 8);
 	pages->node = dipc_fabric_node(config->fabric);
 	pages->random = 0x9e3779b97f4a7c15u * (pages->node + 1);
 	dipc_waitq_init(&pages->changed);
 	dipc_list_init(&pages->free_faults);
+	dipc_list_init(&pages->by_age);
+	dipc_waitq_init(&pages->room);
 	dipc_list_init(&pages->deferred);
 	dipc_timer_init(&pages->retry, dipc_pages_retry_requests);
 	for (i = 0; i < TABLE_SIZE; i++)
@@ -523,7 +571,7 @@ void dipc_pages_stop(struct dipc_pages *pages)
 
 void dipc_pages_drain(struct dipc_pages *pages)
 {
-	while (pages->nr_segments)
+	while (pages->nr_segments || pages->is_evicting)
 		(void)dipc_waitq_wait(&pages->changed, DIPC_NEVER);
 }
 

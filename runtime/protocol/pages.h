@@ -49,6 +49,8 @@ struct dipc_pages_config {
 	/* A node keeps a page this long before it gives it up; 0: not. */
 	uint64_t hold_ns;
 	unsigned prefetch_pages; /* ahead of a stream at most; 0: none */
+	/* Pages of all segments that should be here at most; 0: any number. */
+	uint64_t cache_pages;
 	const struct dipc_pages_events *events; /* borrowed */
 	void *arg;
 };

@@ -509,6 +509,8 @@ void dipc_page_fiber(void *arg)
 		dipc_page_settle(pg);
 		if (dipc_list_is_empty(&pg->faults))
 			break;
+		if (pg->state == PAGE_I)
+			dipc_pages_await_room(seg->pages);
 		ret = dipc_page_locate(pg);
 		if (ret == -ENOSPC) {
 			page_no_memory(pg);

@@ -45,6 +45,7 @@ static int fetch_run(struct dipc_segment *seg, uint64_t first, unsigned nr,
 	int ret = 0, err;
 	unsigned i, n;
 
+	dipc_pages_await_room(seg->pages);
 	/* most of them together, what is left one by one */
 	for (n = 0; n < nr; n += dipc_run_fetch(seg, &want)) {
 		want.first = first + n;

@@ -49,6 +49,7 @@ struct page {
 	uint32_t nr_taken; /* by others; both stop at their maximum */
 	uint64_t seen;     /* the word as we last saw or left it: a guess */
 	uint64_t hold_until;
+	struct dipc_list age;    /* pages->by_age, if it is here */
 	struct dipc_list faults; /* waiting for the fiber */
 	struct dipc_waitq wq;    /* phase or is_serving changed */
 };
@@ -90,6 +91,7 @@ struct dipc_segment {
 	struct page_chunk **chunks; /* owned; NULL: nothing there yet */
 	uint64_t nr_pages;
 	uint64_t nr_chunks;
+	uint64_t nr_resident; /* pages that are S or M */
 	/* bytes, doorbells and operations are counted in `wire`, by the
 	   transactions themselves: dipc_page_tx() */
 	struct dipc_page_counters counters;
@@ -120,6 +122,11 @@ struct dipc_pages {
 	uint64_t hold_ns;
 	unsigned prefetch_pages; /* ahead of a stream at most; 0: none */
 	unsigned nr_guesses;     /* runs of streams in flight */
+	uint64_t cache_pages;    /* may be here, of all segments; 0: any */
+	uint64_t nr_resident;    /* are; not those of dead segments */
+	struct dipc_list by_age; /* pages here, as they came */
+	struct dipc_waitq room;  /* evicting came to something */
+	bool is_evicting;        /* a fiber is at it */
 	unsigned node;
 	bool is_out; /* of the cluster: nobody listens to us */
 	uint64_t random;
@@ -226,6 +233,16 @@ void dipc_stream_fault(struct dipc_segment *seg, uint64_t page, bool is_write,
 void dipc_stream_forget(struct page *pg);
 
 /* pages_evict.c */
+static inline bool dipc_pages_is_full(const struct dipc_pages *pages)
+{
+	return pages->cache_pages && pages->nr_resident > pages->cache_pages;
+}
+/* More pages may be here than should: let a fiber give the oldest back. */
+void dipc_pages_make_room(struct dipc_pages *pages);
+/* Before one more is fetched; not for long. Fiber. */
+void dipc_pages_await_room(struct dipc_pages *pages);
+/* What no fiber works on goes home, in runs. Fiber. */
+void dipc_segment_give_back_idle(struct dipc_segment *seg);
 /* PG, which no fiber works on, goes home. Fiber. 0 or -errno. */
 int dipc_page_give_back(struct page *pg);
 

@@ -65,7 +65,7 @@ static bool guess_start(struct dipc_segment *seg, const struct stream *s,
 	struct dipc_pages *pages = seg->pages;
 	struct guess *g;
 
-	if (pages->nr_guesses == RUNS_MAX)
+	if (pages->nr_guesses == RUNS_MAX || dipc_pages_is_full(pages))
 		return false;
 	g = malloc(sizeof(*g));
 	if (!g)

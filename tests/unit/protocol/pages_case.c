@@ -9,6 +9,7 @@ struct sim sim;
 unsigned max_nodes;
 unsigned nr_homes = 1;
 uint64_t home_available = UINT64_MAX;
+unsigned sim_cache_pages;
 
 /* ---- nodes -------------------------------------------------------------- */
 
@@ -113,6 +114,7 @@ void sim_start(uint64_t seed, unsigned nr_nodes, uint64_t delay_ns,
 		struct dipc_pages_config config = {
 			.hold_ns = hold_ns,
 			.prefetch_pages = seed % 3 ? 16 : 0,
+			.cache_pages = sim_cache_pages,
 			.events = &pages_events,
 			.arg = n,
 		};

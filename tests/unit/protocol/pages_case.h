@@ -49,6 +49,8 @@ struct sim_thread {
 
 /* The layout of the directory follows from it. */
 extern unsigned max_nodes;
+/* Of the nodes that sim_start() makes; 0: no limit. */
+extern unsigned sim_cache_pages;
 
 /* Nodes 1 to this are homes, of a chunk each in turn; 1 unless told. */
 extern unsigned nr_homes;

@@ -24,7 +24,9 @@ static void one_run(uint64_t seed, unsigned nr_nodes, unsigned nr_pages,
 {
 	unsigned i, t;
 
+	sim_cache_pages = seed % 5 == 1 ? nr_pages / 2 + 1 : 0;
 	sim_start(seed, nr_nodes, 20 * DIPC_USEC, hold_ns);
+	sim_cache_pages = 0;
 	for (i = 1; i <= nr_nodes; i++)
 		for (t = 0; t < 1 + fake_world_random(MAX_THREADS - 1); t++) {
 			struct sim_thread *th =

@@ -179,6 +179,77 @@ static void taken_away__is_wasted(void **state)
 	sim_stop();
 }
 
+/* Twice as many pages as may be here, in order and at random. */
+#define CACHE 128u
+
+static unsigned nr_here(const struct sim_node *n)
+{
+	unsigned i, nr = 0;
+
+	for (i = 0; i < MAX_PAGES; i++)
+		nr += n->pager.is_here[i];
+	return nr;
+}
+
+static void cache_fiber(void *arg)
+{
+	struct dipc_page_counters c;
+	struct sim_thread *th = arg;
+	struct sim_node *n = th->node;
+	unsigned i, page;
+
+	for (i = 0; i < 8 * CACHE; i++) {
+		page = i < 4 * CACHE ? i % (2 * CACHE)
+				     : (unsigned)fake_world_random(2 * CACHE);
+		if (fake_world_random(3) == 0)
+			page = (unsigned)fake_world_random(2 * CACHE);
+		assert_true(thread_access(th, page, i % 3 == 0));
+		/* a run may come while the oldest go */
+		assert_true(nr_here(n) <= CACHE + CACHE / 4);
+	}
+	c = dipc_segment_counters(n->seg);
+	assert_true(c.nr_evicted_clean > 0);
+	assert_true(c.nr_evicted_modified > 0);
+	dipc_segment_put(n->seg);
+}
+
+static void cache_open_fiber(void *arg)
+{
+	unsigned i;
+
+	(void)arg;
+	for (i = 1; i <= 2; i++) {
+		assert_int_equal(dipc_segment_open(sim.node[i].pages, SEGMENT,
+						   &sim.shm, &sim.node[i].seg),
+				 0);
+		assert_int_equal(dipc_fiber_spawn(fake_world_sched(),
+						  cache_fiber,
+						  &sim.thread[i - 1]),
+				 0);
+	}
+}
+
+static void cache__oldest_give_way(void **state)
+{
+	uint64_t seed;
+
+	(void)state;
+	for (seed = 1; seed <= 10; seed++) {
+		sim_cache_pages = CACHE;
+		sim_start(seed, 2, 5 * DIPC_USEC,
+			  seed % 2 ? 0 : 20 * DIPC_USEC);
+		sim_cache_pages = 0;
+		add_thread(1, 0, 0, 1);
+		add_thread(2, 0, 0, 1);
+		assert_int_equal(dipc_fiber_spawn(fake_world_sched(),
+						  cache_open_fiber, NULL),
+				 0);
+		assert_true(fake_world_run(NULL, NS_LIMIT));
+		check_home();
+		sim_stop();
+	}
+}
+
 static int narrow(void **state)
 {
 	(void)state;
@@ -200,6 +271,7 @@ int main(void)
 		cmocka_unit_test(stream__fetched_ahead),
 		cmocka_unit_test(random__no_guesses),
 		cmocka_unit_test(taken_away__is_wasted),
+		cmocka_unit_test(cache__oldest_give_way),
 	};
 
 	return cmocka_run_group_tests_name("narrow", tests, narrow, NULL) +
