@@ -389,43 +389,25 @@ static uint64_t entry_load(const uint8_t *at)
 				    memory_order_relaxed);
 }
 
-/* The bit first: as long as the word names it, this may be done again. */
-static int wide_evict_bit(struct dipc_link *link, struct dipc_remote at,
-			  const uint8_t *entry, unsigned node)
+static uint64_t entry_next(uint64_t word, unsigned nr_sharer_words,
+			   unsigned node)
 {
-	struct dipc_remote sharer = wide_sharer_at(at, node);
-	struct dipc_tx tx;
-	int ret;
-
-	if (!(entry_load(entry + (sharer.addr - at.addr)) & wide_bit(node)))
-		return 0;
-	ret = dipc_tx_begin(&tx, link, ENTRY_BYTES);
-	if (ret)
-		return ret;
-	dipc_tx_faa(&tx, sharer, -wide_bit(node));
-	ret = dipc_tx_run(&tx);
-	dipc_tx_end(&tx);
-	return ret;
+	return nr_sharer_words ? wide_evict(word, node)
+			       : word_evict(word, node);
 }
 
-int dipc_entry_evict(struct dipc_link *link, struct dipc_remote at,
-		     const uint8_t *entry, unsigned nr_sharer_words,
-		     unsigned node)
+/* The word alone, whoever else is at work on it. Fiber. */
+static int entry_evict_word(struct dipc_link *link, struct dipc_remote at,
+			    uint64_t word, unsigned nr_sharer_words,
+			    unsigned node)
 {
 	const uint64_t *old;
 	struct dipc_tx tx;
-	uint64_t word = entry_load(entry), next, found;
+	uint64_t next, found;
 	int ret;
 
-	if (nr_sharer_words) {
-		ret = wide_evict_bit(link, at, entry, node);
-		if (ret)
-			return ret;
-	}
-	/* our own WRITEs aside, only atomics change it: through a link, too */
 	for (;;) {
-		next = nr_sharer_words ? wide_evict(word, node)
-				       : word_evict(word, node);
+		next = entry_next(word, nr_sharer_words, node);
 		if (next == word)
 			return 0;
 		ret = dipc_tx_begin(&tx, link, ENTRY_BYTES);
@@ -439,4 +421,81 @@ int dipc_entry_evict(struct dipc_link *link, struct dipc_remote at,
 			return ret;
 		word = found;
 	}
+}
+
+#define EVICT_BATCH DIPC_TX_MAX
+
+/* Atomics of several entries in one doorbell; the fiber's, on its stack. */
+struct evict {
+	struct dipc_tx tx;
+	unsigned nr; /* CASes of words */
+	struct dipc_remote at[EVICT_BATCH];
+	uint64_t word[EVICT_BATCH];
+	const uint64_t *old[EVICT_BATCH];
+};
+
+static void evict_add(struct evict *e, struct dipc_remote at,
+		      const uint8_t *entry, unsigned nr_sharer_words,
+		      unsigned node)
+{
+	uint64_t word = entry_load(entry);
+	uint64_t next = entry_next(word, nr_sharer_words, node);
+	struct dipc_remote sharer;
+
+	if (nr_sharer_words) {
+		sharer = wide_sharer_at(at, node);
+		if (entry_load(entry + (sharer.addr - at.addr)) &
+		    wide_bit(node))
+			dipc_tx_faa(&e->tx, sharer, -wide_bit(node));
+	}
+	if (next == word)
+		return;
+	e->at[e->nr] = at;
+	e->word[e->nr] = word;
+	e->old[e->nr] = dipc_tx_cas(&e->tx, at, word, next);
+	e->nr++;
+}
+
+/* Fiber. Carry out what was added; what was too late is done one by one. */
+static int evict_flush(struct evict *e, struct dipc_link *link,
+		       unsigned nr_sharer_words, unsigned node)
+{
+	uint64_t found[EVICT_BATCH];
+	unsigned i, nr = e->nr;
+	int ret = e->tx.nr ? dipc_tx_run(&e->tx) : 0;
+
+	for (i = 0; i < nr && ret == 0; i++)
+		found[i] = *e->old[i];
+	dipc_tx_end(&e->tx);
+	for (i = 0; i < nr && ret == 0; i++)
+		if (found[i] != e->word[i])
+			ret = entry_evict_word(link, e->at[i], found[i],
+					       nr_sharer_words, node);
+	return ret;
+}
+
+int dipc_entries_evict(struct dipc_link *link, struct dipc_remote at,
+		       const uint8_t *entry, unsigned nr,
+		       unsigned nr_sharer_words, unsigned node)
+{
+	size_t size = dipc_entry_size(nr_sharer_words);
+	struct evict e;
+	int ret = 0;
+
+	/* our own WRITEs aside, only atomics change it: through a link, too */
+	while (nr && ret == 0) {
+		ret = dipc_tx_begin(&e.tx, link,
+				    EVICT_BATCH * sizeof(uint64_t));
+		if (ret)
+			return ret;
+		e.nr = 0;
+		/* room for a bit and a word */
+		for (; nr && dipc_tx_room(&e.tx) >= 2; nr--) {
+			evict_add(&e, at, entry, nr_sharer_words, node);
+			at.addr += size;
+			entry += size;
+		}
+		ret = evict_flush(&e, link, nr_sharer_words, node);
+	}
+	return ret;
 }

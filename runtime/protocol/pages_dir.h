@@ -170,11 +170,11 @@ bool dipc_entry_returned(struct page *pg, const struct entry_return *r);
 /* ---- at the home -------------------------------------------------------- */
 
 /*
- * Take NODE, dead and fenced, out of the ENTRY at AT; LINK is to ourselves.
- * Fiber. 0 or -ENOLINK.
+ * Take NODE, dead and fenced, out of NR entries in a row, at ENTRY here and at
+ * AT through LINK, which is to ourselves. Fiber. 0, -ENOMEM or -ENOLINK.
  */
-int dipc_entry_evict(struct dipc_link *link, struct dipc_remote at,
-		     const uint8_t *entry, unsigned nr_sharer_words,
-		     unsigned node);
+int dipc_entries_evict(struct dipc_link *link, struct dipc_remote at,
+		       const uint8_t *entry, unsigned nr,
+		       unsigned nr_sharer_words, unsigned node);
 
 #endif

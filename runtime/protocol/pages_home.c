@@ -458,20 +458,11 @@ static int chunk_evict(const struct home *home, struct dipc_link *link,
 {
 	uint64_t off = chunk_words_off(chunk);
 	struct dipc_remote at = chunk->piece.remote;
-	const uint8_t *entry = chunk->piece.base + off;
-	uint32_t i;
-	int ret;
 
 	at.addr += off;
-	for (i = 0; i < chunk->nr_pages; i++) {
-		ret = dipc_entry_evict(link, at, entry,
-				       home->shm.nr_sharer_words, node);
-		if (ret)
-			return ret;
-		at.addr += home->entry_size;
-		entry += home->entry_size;
-	}
-	return 0;
+	return dipc_entries_evict(link, at, chunk->piece.base + off,
+				  chunk->nr_pages, home->shm.nr_sharer_words,
+				  node);
 }
 
 static int home_evict(struct dipc_link *link, const struct home *home,
