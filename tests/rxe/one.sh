@@ -43,6 +43,7 @@ part signals sh "$TOP/tests/cluster/signals.sh" observed timeouts cancelled ends
 part locks sh "$TOP/tests/cluster/sync.sh" mutexes buffer barrier \
 	owner_killed owner_node_killed
 part pages sh "$TOP/tests/cluster/pages.sh" cost hints madvise
+part homes sh "$TOP/tests/cluster/homes.sh" large spread options_refused home_dies
 part life sh "$TOP/tests/cluster/life.sh"
 echo "$passed passed, $failed failed"
 [ $failed -eq 0 ]
