@@ -379,11 +379,14 @@ static_assert(sizeof(struct dipc_stat) == 96, "local layout");
 struct dipc_ls_row {
 	struct dipc_stat stat;
 	uint32_t kind; /* enum dipc_kind */
-	uint32_t home; /* node; 0: the referee */
-	uint64_t rss;  /* segments: bytes that are on this node */
+	uint32_t home; /* node, the first of them; 0: the referee */
+	/* segments */
+	uint64_t rss;   /* bytes that are on this node */
+	uint64_t homes; /* bits (node - 1) */
+	uint32_t block_chunks, unit_pages;
 };
 
-static_assert(sizeof(struct dipc_ls_row) == 112, "local layout");
+static_assert(sizeof(struct dipc_ls_row) == 128, "local layout");
 
 /* An index is an object's slot in the arena, whatever its kind. */
 struct dipc_info {

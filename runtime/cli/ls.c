@@ -227,6 +227,20 @@ static void print_details(const struct dipc_ls_row *row)
 	putchar('\n');
 }
 
+#define CHUNK_KIB 2048ull
+
+static void print_homes(const struct dipc_ls_row *row)
+{
+	uint64_t bits;
+
+	printf("     at home on");
+	for (bits = row->homes; bits; bits &= bits - 1)
+		printf(" %d", __builtin_ctzll(bits) + 1);
+	if (row->homes & (row->homes - 1))
+		printf(", %llu KiB in a row", row->block_chunks * CHUNK_KIB);
+	printf("; moved by %llu KiB\n", 4ull * row->unit_pages);
+}
+
 static void print_pages(const struct listing *list,
 			const struct dipc_ls_row *row)
 {
@@ -264,8 +278,10 @@ static void print_table(const struct listing *list, bool is_verbose)
 		if (!is_verbose)
 			continue;
 		print_details(row);
-		if (row->kind == KIND_SHM)
-			print_pages(list, row);
+		if (row->kind != KIND_SHM)
+			continue;
+		print_homes(row);
+		print_pages(list, row);
 	}
 }
 
@@ -326,6 +342,19 @@ static json_t *pages_json(const struct listing *list, int32_t id)
 	return nodes;
 }
 
+static void put_homes(json_t *o, const struct dipc_ls_row *row)
+{
+	json_t *homes = json_array();
+	uint64_t bits;
+
+	for (bits = row->homes; bits; bits &= bits - 1)
+		json_array_append_new(homes,
+				      json_integer(__builtin_ctzll(bits) + 1));
+	json_object_set_new(o, "homes", homes);
+	put(o, "home_block", row->block_chunks * CHUNK_KIB * 1024);
+	put(o, "transfer_unit", 4096ull * row->unit_pages);
+}
+
 static json_t *row_json(const struct listing *list,
 			const struct dipc_ls_row *row)
 {
@@ -346,8 +375,10 @@ static json_t *row_json(const struct listing *list,
 	put(o, "home", row->home);
 	put(o, "ctime", (uint64_t)s->ctime);
 	put_varying(o, row);
-	if (row->kind == KIND_SHM)
+	if (row->kind == KIND_SHM) {
+		put_homes(o, row);
 		json_object_set_new(o, "pages", pages_json(list, s->id));
+	}
 	return o;
 }
 

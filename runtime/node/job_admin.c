@@ -25,6 +25,9 @@ static bool ls_row(void *arg, const struct dipc_arena_object *obj)
 	row.kind = dipc_object_kind(obj);
 	if (row.kind == DIPC_KIND_SHM) {
 		row.home = obj->shm.home;
+		row.homes = obj->shm.homes;
+		row.block_chunks = obj->shm.block_chunks;
+		row.unit_pages = obj->shm.unit_pages;
 		row.rss = dipc_segments_rss(ls->job->node, obj->id);
 	}
 	if (obj->state & DIPC_OBJECT_REMOVED)
