@@ -99,6 +99,8 @@ static int span_of(const void *addr, size_t len, struct span *span_out)
 	if (end < (uintptr_t)addr || end > UINTPTR_MAX - PAGE_SIZE)
 		return -EINVAL;
 	end = (end + PAGE_SIZE - 1) & ~(uintptr_t)(PAGE_SIZE - 1);
+	if (!len)
+		end = start; /* no byte, no page */
 	*span_out = (struct span){.start = (char *)start, .end = (char *)end};
 	return 0;
 }
@@ -151,7 +153,7 @@ DIPC_EXPORT int dipc_prefetch(const void *addr, size_t len, int flags)
 					   : span_of(addr, len, &span);
 	if (ret == 0 && is_write && span_has_readonly(&span))
 		ret = -EACCES;
-	if (ret == 0 && len)
+	if (ret == 0)
 		ret = populate_others(&span, is_write ? MADV_POPULATE_WRITE
 						      : MADV_POPULATE_READ);
 	if (ret == 0)

@@ -256,6 +256,9 @@ test_hints_refused() {
 	refused 2 hole "Cannot allocate memory"
 	refused 2 release 0 -1 "Invalid argument"
 	step 2 value 4096 31
+	# nothing is no page
+	costs "2 release 4196 0" nr_doorbells=0
+	costs "2 value 4096 31" nr_read_misses=0
 	step 2 release 0 4096 # only a reader: it may give up copies
 	costs "2 value 0 31" nr_read_misses=1
 	players_stop
