@@ -124,6 +124,7 @@ everything() {
 	part "a cluster's life" 120 sh tests/cluster/life.sh
 	part "futexes in segments" 120 sh tests/cluster/futex.sh
 	part "locks in segments" 300 sh tests/cluster/sync.sh
+	part "model" 400 sh tests/model/run.sh
 	part "litmus" 300 sh tests/litmus/run.sh
 	part "conformance" 600 sh tests/conformance/run.sh
 	part "the whole system and its limits" 300 sh tests/cluster/system.sh
@@ -167,7 +168,7 @@ rxe() {
 
 say "== packages"
 # shellcheck disable=SC2086
-if ! install_packages $DIPC_PACKAGES clang procps fakeroot; then
+if ! install_packages $DIPC_PACKAGES clang procps fakeroot spin; then
 	say "0 passed, 1 failed"
 	exit 1
 fi

@@ -35,7 +35,7 @@ static int page_return(struct page *pg, const void *data)
 		if (data)
 			dipc_tx_write(&tx, dipc_page_data_at(pg), data,
 				      DIPC_PAGE_SIZE);
-		data = NULL; /* the home is current from here on */
+		data = NULL; /* the home is current from here on: INV-3 */
 		dipc_entry_return(pg, &tx, &back);
 		ret = dipc_tx_run(&tx);
 		is_done = ret == 0 && dipc_entry_returned(pg, &back);

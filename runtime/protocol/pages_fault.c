@@ -436,7 +436,7 @@ static int page_try_fill(struct page *pg)
 	ret = dipc_tx_run(&tx);
 	if (ret)
 		goto out_tx;
-	if (!dipc_entry_arrived(pg, &arrival)) {
+	if (!dipc_entry_arrived(pg, &arrival)) { /* INV-5 */
 		page_segment(pg)->counters.nr_discards++;
 		goto out_tx;
 	}

@@ -65,7 +65,8 @@ static int page_write_home(struct page *pg, bool keep)
 		ret = ops->drop(seg->pager, index, 1);
 	if (ret)
 		goto out_tx;
-	/* an atomic in any case: its answer says that the WRITE is placed */
+	/* an atomic in any case: its answer says that the WRITE is placed,
+	   as INV-3 wants before the asker can unlock */
 	if (keep)
 		(void)dipc_entry_look(pg, &tx);
 	else
