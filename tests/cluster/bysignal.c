@@ -21,7 +21,7 @@
 
 #define PAGE     4096u
 #define PAGES    512u
-#define THREADS  16u
+#define THREADS  64u
 #define NOWHERE  ((void *)-1)
 #define MUST(ok) ((ok) ? (void)0 : die("line %d: %s", __LINE__, #ok))
 

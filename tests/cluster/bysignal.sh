@@ -31,7 +31,7 @@ test_masks() {
 	plainly 1 0x3002 finish
 }
 
-# Sixteen threads on each of two nodes, one in each mode; the third looks.
+# 64 threads on each of two nodes, one in each mode; the third looks.
 test_threads() {
 	plainly 3 0x3003 threads &
 	first=$!
