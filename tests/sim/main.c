@@ -105,8 +105,15 @@ static void crash_one(void *arg)
 	(void)arg;
 	for (i = 1; i <= world.nr_nodes; i++)
 		alive += !sim_is_dead(i);
-	if (!sim_is_dead(node) && alive > 1)
-		sim_crash(node);
+	if (sim_is_dead(node) || alive < 2)
+		return;
+	/* now, or around one of its next chains of requests */
+	if (sim_random(2))
+		dipc_sim_crash(world.sim, node);
+	else
+		dipc_sim_crash_at(world.sim, node,
+				  (enum dipc_sim_moment)sim_random(3),
+				  1 + sim_random(20));
 }
 
 static void break_one(void *arg)

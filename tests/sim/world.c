@@ -332,12 +332,12 @@ static void declare_dead(void *arg)
 	}
 }
 
-void sim_crash(unsigned node)
+/* NODE has just crashed: what follows from it. */
+static void node_has_crashed(unsigned node)
 {
 	unsigned i, k;
 
-	if (!dipc_sim_is_dead(world.sim, node))
-		dipc_sim_crash(world.sim, node);
+	world.node[node].is_over = true;
 	sim_say("node %u crashes", node);
 	world.totals.nr_crashes++;
 	for (i = 0; i < world.nr_segments; i++) {
@@ -413,9 +413,14 @@ static void on_event(void *arg, const struct dipc_sim_event *e)
 
 bool sim_world_run(bool (*until)(void))
 {
+	unsigned i;
+
 	while (!until || !until()) {
 		if (!dipc_sim_step(world.sim))
 			return false;
+		for (i = 1; i <= world.nr_nodes; i++)
+			if (sim_is_dead(i) && !world.node[i].is_over)
+				node_has_crashed(i);
 		if (dipc_sim_now(world.sim) > LIMIT_NS)
 			sim_fail("it takes for ever");
 		world.totals.nr_steps++;

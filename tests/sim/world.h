@@ -30,6 +30,7 @@ struct sim_node {
 	struct dipc_pages *pages;
 	struct dipc_homes *homes;
 	bool is_ready;
+	bool is_over; /* it has crashed, and that is known */
 	/* of the others: when they are out */
 	bool has_buried[SIM_NODES + 1];
 };
@@ -95,8 +96,6 @@ void sim_world_stop(void);
 bool sim_world_run(bool (*until)(void));
 bool sim_is_dead(unsigned node);
 void sim_spawn(unsigned node, void (*fn)(void *), void *arg);
-/* NODE crashes now; and what follows from that. */
-void sim_crash(unsigned node);
 void sim_break(unsigned a, unsigned b);
 bool sim_is_home(const struct sim_segment *s, unsigned node);
 /* A home of the page is dead: what was there is nowhere now. */
