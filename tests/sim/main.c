@@ -152,6 +152,7 @@ static void totals_take(void)
 		world.totals.nr_invalidations += c.nr_invalidations;
 		world.totals.nr_recalls += c.nr_recalls;
 		world.totals.nr_discards += c.nr_discards;
+		world.totals.nr_prefetched += c.nr_prefetched;
 		world.totals.nr_evicted +=
 			c.nr_evicted_clean + c.nr_evicted_modified;
 	}
@@ -256,7 +257,7 @@ static void say_totals(const struct sim_totals *t, double seconds)
 	printf("%llu worlds, %llu steps, %.1f s of their time in %.1f s: "
 	       "%llu reads, %llu writes, %llu increments, %llu opens, %llu "
 	       "fetches, %llu releases; %llu invalidations, %llu recalls, %llu "
-	       "discards; %llu crashes (%llu of homes), %llu breaks, %llu "
+	       "discards, %llu prefetched, %llu evicted; %llu crashes (%llu of homes), %llu breaks, %llu "
 	       "pages lost, %llu times SIGBUS\n",
 	       (unsigned long long)t->nr_seeds, (unsigned long long)t->nr_steps,
 	       (double)t->virtual_ns / 1e9, seconds,
@@ -268,6 +269,8 @@ static void say_totals(const struct sim_totals *t, double seconds)
 	       (unsigned long long)t->nr_invalidations,
 	       (unsigned long long)t->nr_recalls,
 	       (unsigned long long)t->nr_discards,
+	       (unsigned long long)t->nr_prefetched,
+	       (unsigned long long)t->nr_evicted,
 	       (unsigned long long)t->nr_crashes,
 	       (unsigned long long)t->nr_home_crashes,
 	       (unsigned long long)t->nr_breaks, (unsigned long long)t->nr_lost,

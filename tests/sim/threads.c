@@ -18,6 +18,7 @@ struct thread {
 	unsigned nr_ops, done;
 	unsigned percent_writes;
 	uint64_t pause_ns;
+	unsigned page;   /* the last one */
 	uint64_t serial; /* of its writes */
 	bool has_ref[SIM_SEGMENTS];
 	bool has_ended;
@@ -197,7 +198,10 @@ static void thread_operate(struct thread *th)
 	} else if (dice < 9) {
 		thread_range(th, s, dice < 6);
 	} else {
-		page = (unsigned)sim_random(s->nr_pages);
+		/* now and then the next one: streams are found so */
+		page = sim_random(3) ? (unsigned)sim_random(s->nr_pages)
+				     : ++th->page % s->nr_pages;
+		th->page = page;
 		word = (unsigned)sim_random(SIM_WORDS);
 		thread_access(th, s, page, word,
 			      sim_random(100) < th->percent_writes);

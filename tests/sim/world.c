@@ -205,6 +205,8 @@ static void node_start(unsigned id)
 	struct sim_node *n = &world.node[id];
 	struct dipc_pages_config config = {
 		.hold_ns = world.hold_ns,
+		.prefetch_pages = world.prefetch_pages,
+		.cache_pages = world.cache_pages,
 		.events = &pages_events,
 		.arg = n,
 	};
@@ -470,6 +472,8 @@ void sim_world_start(uint64_t seed)
 	world.nr_nodes = 2 + (unsigned)sim_random(SIM_NODES - 1);
 	world.is_quiet = !sim_random(3);
 	world.hold_ns = sim_random(3) ? 0 : 30 * DIPC_USEC;
+	world.prefetch_pages = sim_random(2) ? 0 : 16;
+	world.cache_pages = sim_random(2) ? 0 : 1 + sim_random(4);
 	/* both layouts of the directory */
 	world.max_nodes = sim_random(3) ? 0 : 2 * DIPC_NODES_MAX;
 	sim_history_start();

@@ -60,7 +60,8 @@ struct sim_totals {
 	uint64_t nr_reads, nr_writes, nr_incs, nr_sigbus;
 	uint64_t nr_crashes, nr_home_crashes, nr_breaks, nr_lost;
 	uint64_t nr_opens, nr_fetches, nr_releases;
-	uint64_t nr_invalidations, nr_recalls, nr_discards, nr_evicted;
+	uint64_t nr_invalidations, nr_recalls, nr_discards, nr_prefetched,
+		nr_evicted;
 };
 
 struct sim_world {
@@ -70,7 +71,8 @@ struct sim_world {
 	bool is_quiet; /* no crashes, no breaks: everything must be right */
 	uint64_t hash; /* of everything that happened, in order */
 	struct dipc_sim *sim;
-	unsigned nr_nodes, nr_segments, max_nodes;
+	unsigned nr_nodes, nr_segments, max_nodes, prefetch_pages;
+	uint64_t cache_pages;
 	uint64_t hold_ns;
 	struct dipc_fabric *referee;
 	struct dipc_region *arena;
