@@ -21,7 +21,7 @@ configurations() {
 		one_page_crash clean -DOPS=2 -DTOTAL=5 -DCRASHES=1|-DSAFETY|-w24
 		one_page clean -DOPS=2 -DCRASHES=0|-DSAFETY|-w22
 		one_page_restart clean -DOPS=2 -DTOTAL=4 -DCRASHES=1 -DRESTART=1|-DSAFETY|-w22
-		every_wait_ends clean -DOPS=2 -DTOTAL=4 -DCRASHES=1|-DNP|-l -w22
+		every_wait_ends clean -DOPS=2 -DTOTAL=3 -DCRASHES=1|-DNP|-l -w22
 		finds_bug1 broken -DOPS=2 -DCRASHES=0 -DBUG=1|-DSAFETY|-w22
 		finds_bug2 broken -DOPS=2 -DCRASHES=0 -DBUG=2|-DSAFETY|-w22
 		finds_bug3 broken -DOPS=2 -DCRASHES=0 -DBUG=3|-DSAFETY|-w22

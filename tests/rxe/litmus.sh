@@ -8,5 +8,5 @@ BUILD=$1
 export BUILD TOP
 export DIPC_TRANSPORT=verbs
 export DIPC_TEST_SLOW="${DIPC_TEST_SLOW:-20}"
-export LITMUS_ROUNDS="${LITMUS_ROUNDS:-640}"
+export LITMUS_ROUNDS="${LITMUS_ROUNDS:-320}"
 exec sh "$TOP/tests/litmus/run.sh" held
