@@ -265,8 +265,10 @@ int dipc_pages_fault(struct dipc_segment *seg, uint64_t index, bool is_write,
 	is_absent = pg->state == PAGE_I;
 	ret = dipc_page_ask(pg, is_write, who);
 	/* behind it, so that what is needed now is asked for first */
-	if (ret == 0 && is_absent)
+	if (ret == 0 && is_absent) {
+		dipc_unit_fault(seg, index, is_write, who);
 		dipc_stream_fault(seg, index, is_write, who);
+	}
 	return ret;
 }
 

@@ -101,6 +101,7 @@ struct dipc_segment {
 	int32_t id;
 	struct stream streams[STREAMS];
 	uint64_t stream_clock;
+	uint64_t unit_busy;      /* first page of the unit being fetched */
 	unsigned guesses_needed; /* neighbours met before a stream is one */
 	unsigned nr_refs;
 	unsigned nr_fibers;      /* at work on it */
@@ -229,6 +230,9 @@ void dipc_stream_init(struct dipc_segment *seg);
 /* WHO met PAGE absent: fetch what comes next, if it is a stream. */
 void dipc_stream_fault(struct dipc_segment *seg, uint64_t page, bool is_write,
 		       uint64_t who);
+/* The same: bring the rest of its transfer unit. */
+void dipc_unit_fault(struct dipc_segment *seg, uint64_t page, bool is_write,
+		     uint64_t who);
 /* PG goes; was it brought for nothing? */
 void dipc_stream_forget(struct page *pg);
 

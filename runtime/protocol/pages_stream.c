@@ -18,6 +18,7 @@
 struct guess {
 	struct dipc_segment *seg; /* borrowed */
 	uint64_t end;
+	bool is_unit; /* not a guess: the rest of a transfer unit */
 	struct run_want want;
 };
 
@@ -48,10 +49,13 @@ static void guess_fiber(void *arg)
 
 	free(arg);
 	while (guess_may_go_on(&g)) {
-		g.want.nr = (unsigned)(g.end - g.want.first);
+		dipc_pages_await_room(g.seg->pages);
+		g.want.nr = dipc_run_length(g.want.first, g.end - g.want.first);
 		g.want.first += dipc_run_fetch(g.seg, &g.want);
 	}
-	s = stream_find(g.seg, g.end - 1, g.want.who);
+	if (g.is_unit)
+		g.seg->unit_busy = UINT64_MAX;
+	s = g.is_unit ? NULL : stream_find(g.seg, g.end - 1, g.want.who);
 	if (s)
 		s->is_held = g.want.is_held;
 	g.seg->pages->nr_guesses--;
@@ -59,8 +63,8 @@ static void guess_fiber(void *arg)
 }
 
 /* False: no room for more of them. */
-static bool guess_start(struct dipc_segment *seg, const struct stream *s,
-			uint64_t first, unsigned nr)
+static bool guess_start(struct dipc_segment *seg, uint64_t end, bool is_unit,
+			const struct run_want *want)
 {
 	struct dipc_pages *pages = seg->pages;
 	struct guess *g;
@@ -70,13 +74,8 @@ static bool guess_start(struct dipc_segment *seg, const struct stream *s,
 	g = malloc(sizeof(*g));
 	if (!g)
 		return false;
-	g->seg = seg;
-	g->end = first + nr;
-	g->want = (struct run_want){.first = first,
-				    .is_write = s->is_write,
-				    .is_guess = true,
-				    .is_held = s->is_held,
-				    .who = s->who};
+	*g = (struct guess){
+		.seg = seg, .end = end, .is_unit = is_unit, .want = *want};
 	if (dipc_fiber_spawn(dipc_fabric_sched(pages->fabric), guess_fiber,
 			     g)) {
 		free(g);
@@ -85,6 +84,22 @@ static bool guess_start(struct dipc_segment *seg, const struct stream *s,
 	pages->nr_guesses++;
 	dipc_segment_fiber_begin(seg);
 	return true;
+}
+
+void dipc_unit_fault(struct dipc_segment *seg, uint64_t page, bool is_write,
+		     uint64_t who)
+{
+	uint64_t unit = seg->shm.unit_pages;
+	struct run_want want = {
+		.first = page - page % unit, .is_write = is_write, .who = who};
+	uint64_t end = want.first + unit;
+
+	if (unit == 1 || seg->unit_busy == want.first)
+		return;
+	if (end > seg->nr_pages)
+		end = seg->nr_pages;
+	if (guess_start(seg, end, true, &want))
+		seg->unit_busy = want.first;
 }
 
 /* The stream passed the pages from FIRST up to END. */
@@ -107,6 +122,8 @@ static void count_useful(struct dipc_segment *seg, uint64_t first, uint64_t end)
  */
 static void stream_advance(struct dipc_segment *seg, struct stream *s)
 {
+	struct run_want want = {
+		.is_write = s->is_write, .is_guess = true, .who = s->who};
 	unsigned max = seg->pages->prefetch_pages, n;
 	uint64_t at;
 
@@ -118,13 +135,15 @@ static void stream_advance(struct dipc_segment *seg, struct stream *s)
 	s->window = s->window ? 2 * s->window : WINDOW_MIN;
 	if (s->window > max)
 		s->window = max;
+	want.is_held = s->is_held;
 	for (at = 0; at < s->window && s->ahead < seg->nr_pages; at += n) {
 		uint64_t left = seg->nr_pages - s->ahead;
 
 		if (left > s->window - at)
 			left = s->window - at;
 		n = dipc_run_length(s->ahead, left);
-		if (!guess_start(seg, s, s->ahead, n))
+		want.first = s->ahead;
+		if (!guess_start(seg, s->ahead + n, false, &want))
 			return;
 		s->ahead += n;
 	}
@@ -202,6 +221,7 @@ void dipc_stream_init(struct dipc_segment *seg)
 {
 	unsigned i;
 
+	seg->unit_busy = UINT64_MAX;
 	seg->guesses_needed = NEEDED_MIN;
 	for (i = 0; i < STREAMS; i++)
 		seg->streams[i].who = DIPC_PAGER_NOBODY;

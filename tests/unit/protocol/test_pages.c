@@ -27,6 +27,8 @@ static void one_run(uint64_t seed, unsigned nr_nodes, unsigned nr_pages,
 	sim_cache_pages = seed % 5 == 1 ? nr_pages / 2 + 1 : 0;
 	sim_start(seed, nr_nodes, 20 * DIPC_USEC, hold_ns);
 	sim_cache_pages = 0;
+	if (seed % 4 == 3)
+		sim.shm.unit_pages = seed % 8 == 3 ? 4 : 1024;
 	for (i = 1; i <= nr_nodes; i++)
 		for (t = 0; t < 1 + fake_world_random(MAX_THREADS - 1); t++) {
 			struct sim_thread *th =
@@ -225,6 +227,7 @@ static void one_crash(uint64_t seed, unsigned victim)
 	unsigned i, sigbus = 0;
 
 	sim_start(seed, 4, 20 * DIPC_USEC, 0);
+	sim.shm.unit_pages = seed % 3 ? 1 : 4;
 	for (i = 1; i <= 4; i++) {
 		add_thread(i, 100, 50, 4)->pause_ns = 20 * DIPC_USEC;
 		add_thread(i, 100, 20, 4)->percent_hints = seed % 2 * 10;

@@ -250,6 +250,50 @@ static void cache__oldest_give_way(void **state)
 	}
 }
 
+/* A miss brings its unit; who else writes in it takes a page only. */
+static void unit_fiber(void *arg)
+{
+	struct sim_node *n = &sim.node[2];
+	unsigned i;
+
+	(void)arg;
+	for (i = 1; i <= 2; i++)
+		assert_int_equal(dipc_segment_open(sim.node[i].pages, SEGMENT,
+						   &sim.shm, &sim.node[i].seg),
+				 0);
+	assert_true(thread_access(&sim.thread[0], 19, true));
+	assert_true(thread_access(&sim.thread[1], 20, false));
+	dipc_fiber_sleep(DIPC_SEC);
+	for (i = 0; i < MAX_PAGES; i++)
+		assert_int_equal(n->pager.is_here[i], i / 8 == 2);
+	assert_true(thread_access(&sim.thread[0], 17, true));
+	for (i = 16; i < 24; i++)
+		assert_int_equal(n->pager.is_here[i], i != 17);
+	/* to write: what nobody else has */
+	assert_true(thread_access(&sim.thread[1], 40, true));
+	dipc_fiber_sleep(DIPC_SEC);
+	for (i = 40; i < 48; i++)
+		assert_true(thread_access(&sim.thread[1], i, true));
+	assert_int_equal(dipc_segment_counters(n->seg).nr_read_misses, 1);
+	assert_int_equal(dipc_segment_counters(n->seg).nr_write_misses, 1);
+	for (i = 1; i <= 2; i++)
+		dipc_segment_put(sim.node[i].seg);
+}
+
+static void unit__moves_together(void **state)
+{
+	(void)state;
+	sim_start(9, 2, 5 * DIPC_USEC, 0);
+	sim.shm.unit_pages = 8;
+	add_thread(1, 0, 0, 1);
+	add_thread(2, 0, 0, 1);
+	assert_int_equal(dipc_fiber_spawn(fake_world_sched(), unit_fiber, NULL),
+			 0);
+	assert_true(fake_world_run(NULL, NS_LIMIT));
+	check_home();
+	sim_stop();
+}
+
 static int narrow(void **state)
 {
 	(void)state;
@@ -272,6 +316,7 @@ int main(void)
 		cmocka_unit_test(random__no_guesses),
 		cmocka_unit_test(taken_away__is_wasted),
 		cmocka_unit_test(cache__oldest_give_way),
+		cmocka_unit_test(unit__moves_together),
 	};
 
 	return cmocka_run_group_tests_name("narrow", tests, narrow, NULL) +
