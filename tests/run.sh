@@ -133,6 +133,8 @@ everything() {
 	part "bad input" 120 sh tests/cluster/badinput.sh
 	part "the boundary to programs" 200 sh tests/cluster/boundary.sh
 	part "install and link" 120 sh tests/cluster/install.sh
+	part "benchmarks run" 100 ctest --test-dir build --output-on-failure \
+		-L bench
 	part "static checks" 120 sh tests/checks.sh
 	part "programs of others" 400 sh tests/conformance/thirdparty.sh
 	build clang build-clang
