@@ -44,6 +44,7 @@ struct bench_side {
 	unsigned nr_roles;
 	bool is_on_nodes;
 	bool is_one_node;    /* all roles on node 1 */
+	const char *faults;  /* DIPC_FAULTS of its workers; NULL: as it is */
 	size_t size;         /* bytes of a message or an operation */
 	unsigned per_sample; /* raw: operations, one after the other */
 	/* No workers: what these two sides before it took together. */

@@ -32,6 +32,11 @@
 		.name = (NAME), .work = bench_raw_read_stream, .nr_roles = 1,  \
 		.size = (SIZE), .per_sample = (NR)                             \
 	}
+#define SIGNAL(NR, WORK)                                                       \
+	{                                                                      \
+		.name = "dipc", .work = (WORK), .nr_roles = (NR),              \
+		.is_on_nodes = true, .faults = "signal"                        \
+	}
 #define RUNS(NAME, PAGES)                                                      \
 	{                                                                      \
 		.name = (NAME), .work = bench_fault_stream, .nr_roles = 1,     \
@@ -99,6 +104,39 @@ const struct bench bench_page[] = {
 			SUM("CAS + protect", 1, 2),
 			LOCAL("protect, asleep", bench_fault_protect_asleep),
 			LOCAL("SIGBUS protect", bench_fault_protect_signal),
+		},
+	},
+	{
+		.name = "page.read_miss.signal",
+		.what = "the same, DIPC_FAULTS=signal",
+		.count = 500,
+		.side = {
+			SIGNAL(2, bench_page_read),
+			RAW_READ,
+			LOCAL("SIGBUS fault", bench_fault_read_signal),
+			SUM("READ + SIGBUS", 1, 2),
+		},
+	},
+	{
+		.name = "page.write_miss.signal",
+		.what = "the same, DIPC_FAULTS=signal",
+		.count = 500,
+		.side = {
+			SIGNAL(2, bench_page_write),
+			RAW_READ,
+			LOCAL("SIGBUS fault", bench_fault_write_signal),
+			SUM("READ + SIGBUS", 1, 2),
+		},
+	},
+	{
+		.name = "page.upgrade.signal",
+		.what = "the same, DIPC_FAULTS=signal",
+		.count = 500,
+		.side = {
+			SIGNAL(2, bench_page_upgrade),
+			RAW_CAS,
+			LOCAL("SIGBUS protect", bench_fault_protect_signal),
+			SUM("CAS + SIGBUS", 1, 2),
 		},
 	},
 	{

@@ -183,6 +183,7 @@ static int role_start(const struct bench_cluster *cluster,
 	char count_text[12];
 	const char *args[ARGS_MAX];
 	unsigned n = 0;
+	int ret;
 
 	snprintf(side_text, sizeof(side_text), "%u", side);
 	snprintf(role_text, sizeof(role_text), "%u", role);
@@ -209,7 +210,12 @@ static int role_start(const struct bench_cluster *cluster,
 	args[n++] = cluster->transport;
 	args[n++] = cluster->address;
 	args[n] = NULL;
-	return worker_start(worker, args);
+	if (bench->side[side].faults)
+		setenv("DIPC_FAULTS", bench->side[side].faults, 1);
+	ret = worker_start(worker, args);
+	if (bench->side[side].faults)
+		unsetenv("DIPC_FAULTS");
+	return ret;
 }
 
 static int roles_run(const struct bench_cluster *cluster,
