@@ -132,6 +132,8 @@ int main(void)
 
 	for (seed = 1; seed <= SEEDS; seed++) {
 		sim_world_start(seed);
+		/* a larger unit brings the rest of it by chains of its own */
+		world.segment[0].shm.unit_pages = 1;
 		check_costs();
 		for (k = 1; k <= world.nr_nodes; k++)
 			sim_spawn(k, put_fiber, &world.segment[0].view[k]);
