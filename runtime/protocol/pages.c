@@ -340,9 +340,9 @@ static void segment_close_fiber(void *arg)
 	segment_await_quiet(seg);
 	if (!seg->is_dead && segment_give_back(seg))
 		dipc_segment_fail(seg, "giving its pages back failed");
-	/* requests that came meanwhile */
-	segment_await_quiet(seg);
-	while (seg->is_forgetting)
+	/* requests that came meanwhile; and may come as long as homes are
+	   asked to forget us */
+	while (seg->nr_fibers || seg->is_forgetting)
 		(void)dipc_waitq_wait(&seg->quiet, DIPC_NEVER);
 	if (pages->events->released)
 		pages->events->released(pages->arg, seg, seg->pager);

@@ -2,7 +2,8 @@
 /*
  * Where pages live: chunks made when somebody asks, homes that learn of a
  * segment from the arena, several homes, one of which may die, memory that is
- * not there, and memory that is free again.
+ * not there, and memory that is free again; homes that forget a node which
+ * lives.
  *
  * test_homes            everything
  * test_homes SEED       the random runs with this seed only
@@ -284,6 +285,44 @@ static void reap__a_pass_later(void **state)
 	sim_stop();
 }
 
+/* ---- forgetting one that lives ------------------------------------------- */
+
+/* A request comes while the homes are being asked, and waits for long. */
+static void asked_while_forgetting_fiber(void *arg)
+{
+	struct dipc_request request = {.type = DIPC_REQ_INVALIDATE,
+				       .object = SEGMENT};
+	struct dipc_segment *seg;
+	struct dipc_link *link;
+	struct dipc_call call;
+
+	(void)arg;
+	open_on(2);
+	seg = sim.node[2].seg;
+	assert_int_equal(dipc_fabric_link(sim.node[3].fabric, 2, &link), 0);
+	assert_int_equal(dipc_pages_fetch(seg, 0, 1, true), 0);
+	/* as if just now */
+	dipc_page_find(seg, 0)->hold_until =
+		dipc_fabric_now(sim.node[2].fabric) + 50 * DIPC_MSEC;
+	dipc_segment_fail(seg, "a test");
+	dipc_segment_put(seg);
+	assert_int_equal(dipc_call_start(link, &request, &call), 0);
+	dipc_fiber_sleep(25 * DIPC_MSEC);
+	assert_false(seg->is_forgetting);
+	assert_int_equal(sim.node[2].nr_released, 0);
+	assert_int_equal(dipc_call_wait(&call), 0);
+	dipc_fiber_sleep(DIPC_MSEC);
+	assert_int_equal(sim.node[2].nr_released, 1);
+}
+
+static void asked_while_forgetting__is_not_freed(void **state)
+{
+	(void)state;
+	sim_start(6, 3, 20 * DIPC_USEC, 0);
+	run(asked_while_forgetting_fiber);
+	sim_stop();
+}
+
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
@@ -294,6 +333,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(asked_for_what_is_not_here__says_so),
 		cmocka_unit_test(no_memory__that_page_is_SIGBUS),
 		cmocka_unit_test(reap__a_pass_later),
+		cmocka_unit_test(asked_while_forgetting__is_not_freed),
 	};
 
 	if (argc > 1)
