@@ -38,6 +38,7 @@ struct home {
 	struct dipc_arena_shm shm;
 	uint64_t nr_pages, nr_chunks;
 	size_t entry_size;          /* of the directory; bytes */
+	struct dipc_fmutex evict;   /* one at a time: see home_evict() */
 	struct home_chunk **chunks; /* owned; NULL: nobody asked yet */
 };
 
@@ -85,6 +86,7 @@ static struct home *home_new(struct dipc_homes *homes, int32_t id)
 		return NULL;
 	home->id = id;
 	dipc_list_init(&home->waiting);
+	dipc_fmutex_init(&home->evict);
 	dipc_list_add_tail(table_row(homes, id), &home->in_table);
 	dipc_list_add_tail(&homes->list, &home->entry);
 	return home;
@@ -465,6 +467,11 @@ static int chunk_evict(const struct home *home, struct dipc_link *link,
 				  node);
 }
 
+/*
+ * With home->evict held: two that took the same bit away at once would borrow
+ * the second one from its neighbours, and one that comes late would take what
+ * the node has set since.
+ */
 static int home_evict(struct dipc_link *link, const struct home *home,
 		      unsigned node)
 {
@@ -502,8 +509,10 @@ int dipc_homes_evict(struct dipc_homes *homes, unsigned node)
 	dipc_list_for_each (pos, &homes->list) {
 		struct home *home = dipc_container_of(pos, struct home, entry);
 
+		dipc_fmutex_lock(&home->evict);
 		if (ret == 0)
 			ret = home_evict(link, home, node);
+		dipc_fmutex_unlock(&home->evict);
 		if (ret)
 			dipc_error("segment 0x%x keeps traces of dead node %u",
 				   (unsigned)home->id, node);
@@ -519,36 +528,41 @@ struct forget_job {
 	struct dipc_incoming *in;
 };
 
-static int home_forget(struct dipc_homes *homes, int32_t id, unsigned node)
+static int home_forget(struct dipc_homes *homes, struct home *home,
+		       const struct dipc_incoming *in)
 {
 	struct dipc_fabric *f = homes->config.fabric;
-	const struct home *home;
 	struct dipc_link *link;
-	int ret = 0;
+	int ret = -EAGAIN;
 
-	homes->nr_evicting++;
-	home = home_find(homes, id);
-	if (home && home->is_known)
+	dipc_fmutex_lock(&home->evict);
+	/* else he may have asked again, been answered and come back by now */
+	if (in->link)
 		ret = dipc_fabric_link(f, dipc_fabric_node(f), &link);
-	if (home && home->is_known && ret == 0)
-		ret = home_evict(link, home, node);
-	homes->nr_evicting--;
+	if (ret == 0)
+		ret = home_evict(link, home, in->from);
+	dipc_fmutex_unlock(&home->evict);
 	return ret;
 }
 
 static void forget_fiber(void *arg)
 {
 	struct forget_job job = *(struct forget_job *)arg;
+	struct dipc_homes *homes = job.homes;
 	struct dipc_incoming *in = job.in;
+	struct home *home;
 	int ret = -EAGAIN;
 
 	free(arg);
 	/* the asker gone: he asks again, or is dead */
 	while (in->link && !dipc_incoming_is_alone(in))
 		dipc_fiber_sleep(FORGET_POLL_NS);
-	if (in->link && in->from >= 1 && in->from <= job.homes->max_nodes)
-		ret = home_forget(job.homes, (int32_t)in->request.object,
-				  in->from);
+	if (in->link && in->from >= 1 && in->from <= homes->max_nodes) {
+		home = home_find(homes, (int32_t)in->request.object);
+		homes->nr_evicting++; /* it stays */
+		ret = home && home->is_known ? home_forget(homes, home, in) : 0;
+		homes->nr_evicting--;
+	}
 	answer_status(in, ret ? -EAGAIN : 0);
 }
 

@@ -287,6 +287,51 @@ static void reap__a_pass_later(void **state)
 
 /* ---- forgetting one that lives ------------------------------------------- */
 
+#define SHARED 8u /* pages */
+
+/* As when the link broke after the home had begun: it is asked again. */
+static void forget_twice_fiber(void *arg)
+{
+	struct dipc_request request = {.type = DIPC_REQ_FORGET,
+				       .object = SEGMENT};
+	struct dipc_link *link;
+	struct dipc_call call;
+	struct home_entry e;
+	unsigned i;
+
+	(void)arg;
+	for (i = 2; i <= 3; i++) {
+		open_on(i);
+		assert_int_equal(
+			dipc_pages_fetch(sim.node[i].seg, 0, SHARED, false), 0);
+	}
+	assert_int_equal(dipc_fabric_link(sim.node[2].fabric, 1, &link), 0);
+	dipc_segment_fail(sim.node[2].seg, "a test"); /* asks once */
+	assert_int_equal(dipc_call_start(link, &request, &call), 0);
+	assert_int_equal(dipc_call_wait(&call), 0);
+	assert_int_equal(call.answer.status, 0);
+	dipc_fiber_sleep(10 * DIPC_MSEC);
+	for (i = 0; i < SHARED; i++) {
+		e = home_entry(&sim.home, i);
+		assert_int_equal(e.sharers.bits[0], 1u << (3 - 1));
+		assert_int_equal(e.sharers.bits[1], 0);
+	}
+	for (i = 2; i <= 3; i++)
+		dipc_segment_put(sim.node[i].seg);
+}
+
+static void forget_twice__others_keep_their_bits(void **state)
+{
+	(void)state;
+	for (max_nodes = 0; max_nodes <= 80; max_nodes += 80) {
+		sim_start(5, 3, 20 * DIPC_USEC, 0);
+		run(forget_twice_fiber);
+		check_home();
+		sim_stop();
+	}
+	max_nodes = 0;
+}
+
 /* A request comes while the homes are being asked, and waits for long. */
 static void asked_while_forgetting_fiber(void *arg)
 {
@@ -333,6 +378,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(asked_for_what_is_not_here__says_so),
 		cmocka_unit_test(no_memory__that_page_is_SIGBUS),
 		cmocka_unit_test(reap__a_pass_later),
+		cmocka_unit_test(forget_twice__others_keep_their_bits),
 		cmocka_unit_test(asked_while_forgetting__is_not_freed),
 	};
 
