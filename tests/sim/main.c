@@ -97,6 +97,11 @@ void sim_fail(const char *fmt, ...)
 
 /* ---- one world ---------------------------------------------------------- */
 
+/* A link that breaks again and again; of the one world there is. */
+static struct flaky {
+	unsigned a, b, nr;
+} flaky;
+
 static void crash_one(void *arg)
 {
 	unsigned node = 1 + (unsigned)sim_random(world.nr_nodes);
@@ -126,6 +131,26 @@ static void break_one(void *arg)
 		sim_break(a, b);
 }
 
+/* The same link over and over: what mends the first is cut off by the next. */
+static void break_again(void *arg)
+{
+	struct flaky *l = arg;
+
+	if (!sim_is_dead(l->a) && !sim_is_dead(l->b))
+		sim_break(l->a, l->b);
+	if (--l->nr)
+		sim_later(1 + sim_random(150 * DIPC_USEC), break_again, l);
+}
+
+static void plan_flaky(void)
+{
+	flaky.a = 1 + (unsigned)sim_random(world.nr_nodes);
+	flaky.b = 1 + (unsigned)sim_random(world.nr_nodes);
+	flaky.nr = 2 + (unsigned)sim_random(12);
+	if (flaky.a != flaky.b)
+		sim_later(sim_random(CRASH_WINDOW), break_again, &flaky);
+}
+
 static void plan_troubles(void)
 {
 	uint64_t i, nr;
@@ -135,10 +160,11 @@ static void plan_troubles(void)
 	nr = sim_random(3);
 	for (i = 0; i < nr; i++)
 		sim_later(sim_random(CRASH_WINDOW), crash_one, NULL);
-	if (sim_random(4))
-		return;
-	for (i = 0; i < 1 + sim_random(2); i++)
+	nr = sim_random(3) ? 0 : 1 + sim_random(3);
+	for (i = 0; i < nr; i++)
 		sim_later(sim_random(CRASH_WINDOW), break_one, NULL);
+	if (!sim_random(4))
+		plan_flaky();
 }
 
 static void totals_take(void)
@@ -153,8 +179,9 @@ static void totals_take(void)
 		world.totals.nr_recalls += c.nr_recalls;
 		world.totals.nr_discards += c.nr_discards;
 		world.totals.nr_prefetched += c.nr_prefetched;
-		world.totals.nr_evicted +=
-			c.nr_evicted_clean + c.nr_evicted_modified;
+		world.totals.nr_useful += c.nr_prefetch_useful;
+		world.totals.nr_evicted_clean += c.nr_evicted_clean;
+		world.totals.nr_evicted_modified += c.nr_evicted_modified;
 	}
 }
 
@@ -252,29 +279,60 @@ static bool batch_wait(struct batch **b_out)
 	return true;
 }
 
+struct count {
+	const char *name;
+	uint64_t nr;
+};
+
+static void say_counts(const char *what, const struct count *counts)
+{
+	printf("  %s:", what);
+	for (; counts->name; counts++)
+		printf(" %llu %s%s", (unsigned long long)counts->nr,
+		       counts->name, counts[1].name ? "," : "\n");
+}
+
+/* What was tried, so that what was not can be seen. */
 static void say_totals(const struct sim_totals *t, double seconds)
 {
-	printf("%llu worlds, %llu steps, %.1f s of their time in %.1f s: "
-	       "%llu reads, %llu writes, %llu increments, %llu opens, %llu "
-	       "fetches, %llu releases; %llu invalidations, %llu recalls, %llu "
-	       "discards, %llu prefetched, %llu evicted; %llu crashes (%llu of homes), %llu breaks, %llu "
-	       "pages lost, %llu times SIGBUS\n",
+	const struct count done[] = {
+		{"reads", t->nr_reads},        {"writes", t->nr_writes},
+		{"increments", t->nr_incs},    {"fetches", t->nr_fetches},
+		{"releases", t->nr_releases},  {"opens", t->nr_opens},
+		{"made anew", t->nr_reopened}, {NULL, 0},
+	};
+	const struct count between[] = {
+		{"invalidations", t->nr_invalidations},
+		{"recalls", t->nr_recalls},
+		{"messages for runs", t->nr_run_recalls},
+		{"discards", t->nr_discards},
+		{NULL, 0},
+	};
+	const struct count here[] = {
+		{"segments with units", t->nr_units},
+		{"prefetched", t->nr_prefetched},
+		{"of use", t->nr_useful},
+		{"evicted clean", t->nr_evicted_clean},
+		{"evicted modified", t->nr_evicted_modified},
+		{NULL, 0},
+	};
+	const struct count troubles[] = {
+		{"crashes", t->nr_crashes},
+		{"of homes", t->nr_home_crashes},
+		{"breaks", t->nr_breaks},
+		{"forgets", t->nr_forgets},
+		{"pages lost", t->nr_lost},
+		{"times SIGBUS", t->nr_sigbus},
+		{NULL, 0},
+	};
+
+	printf("%llu worlds, %llu steps, %.1f s of their time in %.1f s\n",
 	       (unsigned long long)t->nr_seeds, (unsigned long long)t->nr_steps,
-	       (double)t->virtual_ns / 1e9, seconds,
-	       (unsigned long long)t->nr_reads,
-	       (unsigned long long)t->nr_writes, (unsigned long long)t->nr_incs,
-	       (unsigned long long)t->nr_opens,
-	       (unsigned long long)t->nr_fetches,
-	       (unsigned long long)t->nr_releases,
-	       (unsigned long long)t->nr_invalidations,
-	       (unsigned long long)t->nr_recalls,
-	       (unsigned long long)t->nr_discards,
-	       (unsigned long long)t->nr_prefetched,
-	       (unsigned long long)t->nr_evicted,
-	       (unsigned long long)t->nr_crashes,
-	       (unsigned long long)t->nr_home_crashes,
-	       (unsigned long long)t->nr_breaks, (unsigned long long)t->nr_lost,
-	       (unsigned long long)t->nr_sigbus);
+	       (double)t->virtual_ns / 1e9, seconds);
+	say_counts("programs", done);
+	say_counts("between nodes", between);
+	say_counts("caches", here);
+	say_counts("troubles", troubles);
 }
 
 /* How many seeds failed. */

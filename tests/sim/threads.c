@@ -18,8 +18,9 @@ struct thread {
 	unsigned nr_ops, done;
 	unsigned percent_writes;
 	uint64_t pause_ns;
-	unsigned page;   /* the last one */
-	uint64_t serial; /* of its writes */
+	unsigned segment, page; /* the last ones */
+	unsigned nr_walk;       /* pages to go, one after the other */
+	uint64_t serial;        /* of its writes */
 	bool has_ref[SIM_SEGMENTS];
 	bool has_ended;
 };
@@ -184,26 +185,44 @@ static void thread_range(struct thread *th, struct sim_segment *s,
 	}
 }
 
+/* Where to: to the next page while it walks, anywhere else. */
+static unsigned thread_choose(struct thread *th)
+{
+	const struct sim_segment *s;
+
+	if (th->nr_walk) {
+		th->nr_walk--;
+		th->page++;
+	} else {
+		th->segment = (unsigned)sim_random(world.nr_segments);
+		th->page = (unsigned)sim_random(
+			world.segment[th->segment].nr_pages);
+		if (!sim_random(world.is_long ? 4 : 10))
+			th->nr_walk = 4 + (unsigned)sim_random(SIM_PAGES);
+	}
+	s = &world.segment[th->segment];
+	th->page %= s->nr_pages;
+	return th->segment;
+}
+
 static void thread_operate(struct thread *th)
 {
-	unsigned i = (unsigned)sim_random(world.nr_segments);
+	unsigned i = thread_choose(th);
 	struct sim_segment *s = &world.segment[i];
-	uint64_t dice = sim_random(100);
-	unsigned page, word;
+	unsigned dice = (unsigned)sim_random(100), word;
 
 	if (!th->has_ref[i] && !thread_open(th, i))
 		return;
-	if (dice < 3) {
+	/* what is dead comes back when all here have let go of it */
+	if (s->view[th->node->id].pager.is_dead && sim_random(2)) {
 		thread_put(th, i);
-	} else if (dice < 9) {
-		thread_range(th, s, dice < 6);
+	} else if (dice < world.percent_puts) {
+		thread_put(th, i);
+	} else if (dice < world.percent_puts + 6) {
+		thread_range(th, s, dice < world.percent_puts + 3);
 	} else {
-		/* now and then the next one: streams are found so */
-		page = sim_random(3) ? (unsigned)sim_random(s->nr_pages)
-				     : ++th->page % s->nr_pages;
-		th->page = page;
 		word = (unsigned)sim_random(SIM_WORDS);
-		thread_access(th, s, page, word,
+		thread_access(th, s, th->page, word,
 			      sim_random(100) < th->percent_writes);
 	}
 }

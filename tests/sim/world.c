@@ -43,6 +43,7 @@ static int on_pager_create(void *arg, struct dipc_segment *seg,
 
 	sim_pager_init(&view->pager);
 	view->seg = seg;
+	world.totals.nr_reopened += view->nr_made++ != 0;
 	*pager_out = &view->pager.base;
 	return 0;
 }
@@ -94,12 +95,21 @@ static void on_request(void *arg, struct dipc_incoming *in)
 {
 	struct sim_node *n = arg;
 
-	if (in->request.type == DIPC_REQ_CHUNK)
+	switch (in->request.type) {
+	case DIPC_REQ_CHUNK:
 		dipc_homes_request(n->homes, in);
-	else if (in->request.type == DIPC_REQ_FORGET)
+		return;
+	case DIPC_REQ_FORGET:
+		world.totals.nr_forgets++;
 		dipc_homes_forget(n->homes, in);
-	else
-		dipc_pages_request(n->pages, in);
+		return;
+	case DIPC_REQ_RECALL_RUN:
+		world.totals.nr_run_recalls++;
+		break;
+	default:
+		break;
+	}
+	dipc_pages_request(n->pages, in);
 }
 
 static void on_lost(void *arg, unsigned other)
@@ -219,6 +229,8 @@ static void node_start(unsigned id)
 	if (dipc_pages_create(&config, &n->pages) ||
 	    dipc_homes_create(&homes_config, &n->homes))
 		sim_fail("no memory for node %u", id);
+	/* more than the cache would allow: windows push pages out */
+	n->pages->prefetch_pages = world.prefetch_pages;
 	sim_spawn(id, node_fiber, n);
 }
 
@@ -236,7 +248,9 @@ static bool nodes_are_ready(void)
 static void segment_draw(struct sim_segment *s)
 {
 	unsigned nr_chunks = 1 + (unsigned)sim_random(2) * 2;
-	unsigned per_chunk = 1 + (unsigned)sim_random(SIM_PAGES / nr_chunks);
+	unsigned most = (world.is_long ? SIM_PAGES : 6) / nr_chunks;
+	unsigned per_chunk =
+		world.is_long ? most : 1 + (unsigned)sim_random(most);
 	unsigned i;
 
 	s->nr_pages = nr_chunks * per_chunk;
@@ -248,6 +262,7 @@ static void segment_draw(struct sim_segment *s)
 		s->shm.homes |= sim_random(1u << world.nr_nodes);
 	s->shm.block_chunks = 1;
 	s->shm.unit_pages = 1u << sim_random(3);
+	world.totals.nr_units += s->shm.unit_pages > 1;
 	s->shm.nr_pages = s->index[s->nr_pages - 1] + 1;
 	s->shm.size = (uint64_t)s->shm.nr_pages * DIPC_PAGE_SIZE;
 	s->shm.nr_sharer_words = dipc_entry_sharer_words(world.max_nodes);
@@ -472,8 +487,13 @@ void sim_world_start(uint64_t seed)
 	world.nr_nodes = 2 + (unsigned)sim_random(SIM_NODES - 1);
 	world.is_quiet = !sim_random(3);
 	world.hold_ns = sim_random(3) ? 0 : 30 * DIPC_USEC;
-	world.prefetch_pages = sim_random(2) ? 0 : 16;
-	world.cache_pages = sim_random(2) ? 0 : 1 + sim_random(4);
+	world.is_long = !sim_random(4);
+	world.prefetch_pages = sim_random(world.is_long ? 8 : 2) ? 16 : 0;
+	if (world.prefetch_pages && world.is_long)
+		world.prefetch_pages >>= sim_random(3);
+	world.cache_pages =
+		sim_random(2) ? 0 : 1 + sim_random(world.is_long ? 12 : 4);
+	world.percent_puts = 1 + (unsigned)sim_random(3) * 5;
 	/* both layouts of the directory */
 	world.max_nodes = sim_random(3) ? 0 : 2 * DIPC_NODES_MAX;
 	sim_history_start();

@@ -19,8 +19,8 @@
 
 #define SIM_NODES    5u
 #define SIM_SEGMENTS 2u
-#define SIM_PAGES    6u /* of a segment, that anybody touches, at most */
-#define SIM_WORDS    4u /* of a page that anybody looks at */
+#define SIM_PAGES    24u /* of a segment, that anybody touches, at most */
+#define SIM_WORDS    4u  /* of a page that anybody looks at */
 
 struct sim_view; /* what a node has of a segment */
 
@@ -40,6 +40,7 @@ struct sim_view {
 	struct dipc_segment *seg; /* NULL: not open */
 	struct sim_pager pager;
 	bool may_die; /* a home crashed, or the link to it broke */
+	unsigned nr_made;
 };
 
 struct sim_segment {
@@ -59,9 +60,12 @@ struct sim_totals {
 	uint64_t nr_seeds, nr_steps, virtual_ns;
 	uint64_t nr_reads, nr_writes, nr_incs, nr_sigbus;
 	uint64_t nr_crashes, nr_home_crashes, nr_breaks, nr_lost;
-	uint64_t nr_opens, nr_fetches, nr_releases;
-	uint64_t nr_invalidations, nr_recalls, nr_discards, nr_prefetched,
-		nr_evicted;
+	uint64_t nr_units; /* segments */
+	uint64_t nr_opens, nr_reopened, nr_fetches, nr_releases;
+	uint64_t nr_invalidations, nr_recalls, nr_run_recalls, nr_discards;
+	uint64_t nr_prefetched, nr_useful, nr_evicted_clean,
+		nr_evicted_modified;
+	uint64_t nr_forgets;
 };
 
 struct sim_world {
@@ -69,11 +73,13 @@ struct sim_world {
 	bool is_verbose;
 	bool is_blind; /* look at the histories only, at the end */
 	bool is_quiet; /* no crashes, no breaks: everything must be right */
+	bool is_long;  /* segments that are walked through */
 	uint64_t hash; /* of everything that happened, in order */
 	struct dipc_sim *sim;
 	unsigned nr_nodes, nr_segments, max_nodes, prefetch_pages;
 	uint64_t cache_pages;
 	uint64_t hold_ns;
+	unsigned percent_puts; /* of operations */
 	struct dipc_fabric *referee;
 	struct dipc_region *arena;
 	struct sim_node node[SIM_NODES + 1];
