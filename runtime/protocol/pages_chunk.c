@@ -73,6 +73,30 @@ int dipc_page_locate(struct page *pg)
 	return ret;
 }
 
+static void chunk_fiber(void *arg)
+{
+	struct page_chunk *chunk = arg;
+
+	/* whoever needs it asks again, and hears what is wrong */
+	(void)dipc_page_locate(&chunk->page[0]);
+	dipc_segment_fiber_end(chunk->seg);
+}
+
+void dipc_chunk_ask_ahead(struct dipc_segment *seg, uint64_t index)
+{
+	struct dipc_sched *sched = dipc_fabric_sched(seg->pages->fabric);
+	struct page *pg = dipc_page_get(seg, index);
+	struct page_chunk *chunk;
+
+	if (!pg)
+		return;
+	chunk = page_chunk(pg);
+	if (chunk->link || chunk->is_asking ||
+	    dipc_fiber_spawn(sched, chunk_fiber, chunk))
+		return;
+	dipc_segment_fiber_begin(seg);
+}
+
 static int chunk_flush(struct page_chunk *chunk)
 {
 	struct dipc_tx tx;

@@ -202,6 +202,8 @@ int dipc_page_ask(struct page *pg, bool is_write, uint64_t who);
  * when the first node asks. Fiber. 0, -ENOSPC, -ENOLINK.
  */
 int dipc_page_locate(struct page *pg);
+/* Ask where the chunk of page INDEX is, if nobody has; who needs it finds it. */
+void dipc_chunk_ask_ahead(struct dipc_segment *seg, uint64_t index);
 /* Wait for everything posted before to any home: see "Giving back". Fiber. */
 int dipc_segment_flush(struct dipc_segment *seg);
 

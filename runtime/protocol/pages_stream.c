@@ -117,6 +117,18 @@ static void count_useful(struct dipc_segment *seg, uint64_t first, uint64_t end)
 }
 
 /*
+ * The chunk after the one that a stream in full swing gets to: to ask where it
+ * is takes a message, in which the home could have sent many pages.
+ */
+static void stream_ask_ahead(struct dipc_segment *seg, const struct stream *s)
+{
+	uint64_t next = (s->ahead / CHUNK_PAGES + 1) * CHUNK_PAGES;
+
+	if (s->window == seg->pages->prefetch_pages && next < seg->nr_pages)
+		dipc_chunk_ask_ahead(seg, next);
+}
+
+/*
  * S has come to its marker. The pages behind it, up to the next marker, are
  * here or on their way; beyond that one begins the next window.
  */
@@ -136,6 +148,7 @@ static void stream_advance(struct dipc_segment *seg, struct stream *s)
 	if (s->window > max)
 		s->window = max;
 	want.is_held = s->is_held;
+	stream_ask_ahead(seg, s);
 	for (at = 0; at < s->window && s->ahead < seg->nr_pages; at += n) {
 		uint64_t left = seg->nr_pages - s->ahead;
 

@@ -80,8 +80,13 @@ static void stream_fiber(void *arg)
 		if (!*is_write && i >= MAX_PAGES / 2)
 			assert_true(thread_access(&sim.thread[0], i, true));
 	}
-	for (i = 0; i < MAX_PAGES; i++)
+	for (i = 0; i < MAX_PAGES; i++) {
 		assert_true(thread_access(&sim.thread[1], i, *is_write));
+		/* long before it gets there it is known where that is */
+		if (i == CHUNK_PAGES / 2)
+			assert_true(n->seg->chunks[1] &&
+				    n->seg->chunks[1]->link);
+	}
 	/* those that met pages on their way come to little more */
 	c = dipc_segment_counters(n->seg);
 	assert_true(c.nr_faults < MAX_PAGES / 4);
