@@ -290,8 +290,7 @@ static void detach(struct detach *d)
 		detach_forget(d);
 }
 
-/* As Linux: when shmdt has returned it is counted, for processes anywhere. */
-static void detach_settle(void)
+void dipc_detach_settle(void)
 {
 	struct dipc_slot_call c = {.call = DIPC_CALL_SHM_SETTLE};
 
@@ -310,6 +309,6 @@ DIPC_EXPORT int shmdt(const void *addr)
 		dipc_conn_unlock();
 	}
 	if (d.is_found)
-		detach_settle();
+		dipc_detach_settle();
 	return d.is_found ? 0 : dipc_real()->shmdt(addr);
 }

@@ -149,12 +149,22 @@ int64_t dipc_ctl(enum dipc_local_call call, int id, int cmd,
  * nothing is. -ENOLINK as dipc_conn_use().
  */
 int dipc_id_is_ours(enum dipc_kind kind, int id);
-/* A *get call: the identifier or -errno; after dipc_conn_use() gave 1. */
-/* POLICY: of a segment; NULL: nothing is said. */
+/*
+ * A *get call: the identifier or -errno; after dipc_conn_use() gave 1. POLICY:
+ * of a segment; NULL: nothing is said.
+ */
 int64_t dipc_get(enum dipc_kind kind, key_t key, uint64_t size, int flags,
 		 const struct dipc_policy *policy);
 /* The kernel's: -1 and errno. An identifier that looks like ours is noted. */
 int dipc_get_kernel(enum dipc_kind kind, key_t key, uint64_t size, int flags);
+
+/* ---- attach.c ------------------------------------------------------------ */
+
+/*
+ * Wait until what this process has unmapped is counted. As in Linux: when
+ * shmdt or munmap returns, shm_nattch says so to processes anywhere.
+ */
+void dipc_detach_settle(void);
 
 /* ---- info.c: what a program sees of the whole system ---------------------- */
 

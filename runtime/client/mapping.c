@@ -129,8 +129,11 @@ static void *mapping_mmap(void *addr, size_t len, int prot, int flags, int fd,
 		is_over = true;
 		dipc_range_remove(map, round_up(len));
 	}
-	if (is_over)
+	if (is_over) {
 		dipc_conn_unlock();
+		if (map != MAP_FAILED)
+			dipc_detach_settle();
+	}
 	return map;
 }
 
@@ -157,6 +160,8 @@ DIPC_EXPORT int munmap(void *addr, size_t len)
 	if (ret == 0)
 		dipc_range_remove(addr, round_up(len));
 	dipc_conn_unlock();
+	if (ret == 0)
+		dipc_detach_settle();
 	return ret;
 }
 
@@ -226,6 +231,8 @@ DIPC_EXPORT void *mremap(void *old, size_t old_len, size_t len, int flags, ...)
 			dipc_range_remove(map, len);
 	}
 	dipc_conn_unlock();
+	if (map != MAP_FAILED)
+		dipc_detach_settle();
 	return map;
 }
 
