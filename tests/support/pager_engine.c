@@ -281,8 +281,8 @@ static void conn_readable(struct dipc_watch *watch, uint32_t events)
 	}
 	if (c->msg.op == 'A') {
 		if (fd >= 0)
-			MUST(dipc_space_create(engine->spaces, fd, 1, 0,
-					       &c->space) == 0);
+			MUST(dipc_space_create(engine->spaces, fd, c->msg.pid,
+					       0, &c->space) == 0);
 		MUST(dipc_fiber_spawn(dipc_loop_sched(engine->loop),
 				      attach_fiber, c) == 0);
 		return;

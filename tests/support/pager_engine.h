@@ -35,6 +35,7 @@ struct pager_message {
 	int32_t status;
 	uint64_t addr;
 	uint32_t is_readonly;
+	uint32_t pid;
 };
 
 int pager_message_send(int sock, const struct pager_message *msg, int fd);

@@ -9,77 +9,21 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <cmocka.h>
-#include <errno.h>
-#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/prctl.h>
-#include <sys/socket.h>
-#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "runtime/node/uffd.h"
-#include "tests/support/pager_engine.h"
+#include "tests/support/pager_case.h"
 
 #define SKIPPED 77
 
-static struct pager_shared *sh;
-static char dir[64];
-static int client_sock[MAX_CLIENTS], engine_sock[MAX_CLIENTS];
-static unsigned client_node[MAX_CLIENTS];
-static pid_t client_pid[MAX_CLIENTS], engine_pid[NR_NODES + 1];
-static unsigned nr_clients;
-static unsigned adds_pages; /* that a case adds to */
+static unsigned adds_pages = 3; /* that a case adds to */
 
 /* ---- clients ------------------------------------------------------------ */
-
-#define CLIENT_MUST(cond)                                                      \
-	do {                                                                   \
-		if (!(cond)) {                                                 \
-			fprintf(stderr, "client %u, line %d: %s: %m\n", me,    \
-				__LINE__, #cond);                              \
-			_exit(1);                                              \
-		}                                                              \
-	} while (0)
-
-static unsigned me; /* this client's number */
-static int my_uffd = -1;
-
-static uint8_t *attach(bool is_readonly)
-{
-	struct pager_message msg = {.op = 'A', .is_readonly = is_readonly};
-	int sock = client_sock[me];
-	int fd, uffd = -1;
-	uint8_t *base;
-
-	if (my_uffd < 0) {
-		uffd = (int)syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK);
-		CLIENT_MUST(uffd >= 0);
-		my_uffd = uffd;
-	}
-	CLIENT_MUST(pager_message_send(sock, &msg, uffd) == 0);
-	CLIENT_MUST(pager_message_recv(sock, &msg, &fd) && msg.status == 0);
-	base = mmap(NULL, SEG_LEN, PROT_NONE,
-		    is_readonly ? MAP_PRIVATE : MAP_SHARED, fd, 0);
-	CLIENT_MUST(base != MAP_FAILED);
-	madvise(base, SEG_LEN, MADV_NOHUGEPAGE);
-	close(fd);
-	msg.op = 'M';
-	msg.addr = (uintptr_t)base;
-	msg.is_readonly = is_readonly;
-	CLIENT_MUST(pager_message_send(sock, &msg, -1) == 0);
-	CLIENT_MUST(pager_message_recv(sock, &msg, &fd) && msg.status == 0);
-	if (uffd >= 0)
-		close(uffd);
-	CLIENT_MUST(mprotect(base, SEG_LEN,
-			     is_readonly ? PROT_READ
-					 : PROT_READ | PROT_WRITE) == 0);
-	return base;
-}
 
 /* Counter of page PAGE, somewhere inside it. */
 static _Atomic uint64_t *counter(uint8_t *base, unsigned page)
@@ -122,12 +66,6 @@ static uint64_t total(uint8_t *base, unsigned nr_pages)
 	return sum;
 }
 
-static void await_phase(unsigned phase)
-{
-	while (atomic_load(&sh->phase) < phase)
-		usleep(500);
-}
-
 static sigjmp_buf on_bus;
 
 static void bus_handler(int sig)
@@ -144,144 +82,6 @@ static bool gets_sigbus(volatile uint8_t *addr)
 		return true;
 	(void)*addr;
 	return false;
-}
-
-/* ---- running a case ----------------------------------------------------- */
-
-/* A child is no test: let it die as it would elsewhere. */
-static void be_child(void)
-{
-	signal(SIGSEGV, SIG_DFL);
-	signal(SIGABRT, SIG_DFL);
-	signal(SIGFPE, SIG_DFL);
-	signal(SIGILL, SIG_DFL);
-	prctl(PR_SET_PDEATHSIG, SIGKILL);
-}
-
-static void case_start(void)
-{
-	unsigned i;
-
-	strcpy(dir, "/tmp/dipc-pager-XXXXXX");
-	assert_non_null(mkdtemp(dir));
-	sh = mmap(NULL, sizeof(*sh), PROT_READ | PROT_WRITE,
-		  MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	assert_true(sh != MAP_FAILED);
-	nr_clients = 0;
-	adds_pages = 3;
-	memset(client_node, 0, sizeof(client_node));
-	for (i = 0; i < MAX_CLIENTS; i++) {
-		int pair[2];
-
-		assert_int_equal(socketpair(AF_UNIX,
-					    SOCK_SEQPACKET | SOCK_CLOEXEC, 0,
-					    pair),
-				 0);
-		client_sock[i] = pair[0];
-		engine_sock[i] = pair[1];
-	}
-}
-
-/* Clients 0..NR-1 on these nodes; engines of nodes up to the highest. */
-static void engines_start(const unsigned *nodes, unsigned nr, uint64_t hold_ns)
-{
-	unsigned i, n, top = 1;
-
-	for (i = 0; i < nr; i++) {
-		client_node[i] = nodes[i];
-		top = nodes[i] > top ? nodes[i] : top;
-	}
-	for (n = 1; n <= top; n++) {
-		engine_pid[n] = fork();
-		assert_true(engine_pid[n] >= 0);
-		if (!engine_pid[n]) {
-			be_child();
-			for (i = 0; i < MAX_CLIENTS; i++)
-				close(client_sock[i]);
-			pager_engine_run(n, sh, dir, engine_sock, client_node,
-					 hold_ns);
-		}
-	}
-	for (; n <= NR_NODES; n++)
-		engine_pid[n] = 0;
-	for (i = 0; atomic_load(&sh->ready) != (2u << top) - 2; i++) {
-		assert_true(i < 10000);
-		usleep(1000);
-	}
-	for (i = 0; i < MAX_CLIENTS; i++)
-		close(engine_sock[i]);
-}
-
-static void client_start(void (*fn)(void))
-{
-	unsigned i;
-	pid_t pid = fork();
-
-	assert_true(pid >= 0);
-	if (!pid) {
-		be_child();
-		me = nr_clients;
-		for (i = 0; i < MAX_CLIENTS; i++)
-			if (i != me)
-				close(client_sock[i]);
-		fn();
-		_exit(0);
-	}
-	client_pid[nr_clients++] = pid;
-}
-
-static void await_exit(pid_t pid, const char *who)
-{
-	int status = -1;
-	unsigned i;
-
-	for (i = 0; i < 60000; i++) {
-		if (waitpid(pid, &status, WNOHANG) == pid)
-			break;
-		usleep(1000);
-	}
-	if (status) {
-		kill(pid, SIGKILL);
-		waitpid(pid, NULL, 0);
-		fail_msg("%s %d: status 0x%x", who, (int)pid, status);
-	}
-}
-
-static void clients_await(void)
-{
-	unsigned i;
-
-	for (i = 0; i < nr_clients; i++)
-		if (client_pid[i])
-			await_exit(client_pid[i], "client");
-}
-
-static void engines_end(void)
-{
-	unsigned n;
-	char path[96];
-
-	atomic_store(&sh->must_end, 1);
-	for (n = NR_NODES; n > 1; n--)
-		if (engine_pid[n])
-			await_exit(engine_pid[n], "engine");
-	atomic_store(&sh->must_end, 2);
-	if (engine_pid[1])
-		await_exit(engine_pid[1], "engine");
-	assert_int_equal(atomic_load(&sh->nr_strays), 0);
-	for (n = 0; n < MAX_CLIENTS; n++)
-		close(client_sock[n]);
-	for (n = 0; n <= NR_NODES; n++) {
-		snprintf(path, sizeof(path), "%s/%u", dir, n);
-		unlink(path);
-	}
-	rmdir(dir);
-}
-
-static void case_end(void)
-{
-	engines_end();
-	munmap(sh, sizeof(*sh));
 }
 
 /* ---- cases -------------------------------------------------------------- */
@@ -356,6 +156,7 @@ static void two_nodes(uint64_t hold_ns, unsigned nr_pages)
 	let_them_look(3);
 	clients_await();
 	case_end();
+	adds_pages = 3;
 }
 
 static void two_nodes__few_pages(void **state)
@@ -586,19 +387,6 @@ static void clean_stop__sigbus(void **state)
 
 /* ---- main --------------------------------------------------------------- */
 
-static bool is_usable(void)
-{
-	int uffd = (int)syscall(SYS_userfaultfd, O_CLOEXEC);
-	int ret;
-
-	if (uffd < 0)
-		return false;
-	ret = dipc_uffd_api(uffd, UFFD_FEATURE_EVENT_FORK |
-					  UFFD_FEATURE_WP_HUGETLBFS_SHMEM);
-	close(uffd);
-	return ret == 0;
-}
-
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
@@ -614,11 +402,8 @@ int main(int argc, char **argv)
 		cmocka_unit_test(clean_stop__sigbus),
 	};
 
-	if (!is_usable()) {
-		printf("needs a userfaultfd with fork events (privilege) and "
-		       "write-protection of shared memory\n");
+	if (!pager_is_usable())
 		return SKIPPED;
-	}
 	if (argc > 1)
 		cmocka_set_test_filter(argv[1]);
 	return cmocka_run_group_tests(tests, NULL, NULL);
