@@ -298,8 +298,10 @@ static int pager_drop(struct dipc_pager *pager, uint64_t first, unsigned nr)
 	int ret;
 
 	ret = memfd_punch(p, first, nr);
+	if (ret || seeded_bug(4))
+		return ret;
 	/* the cure: a fault beside the punch can have lost a marker */
-	return ret ? ret : protect_all(p, first, nr);
+	return protect_all(p, first, nr);
 }
 
 static int pager_poison(struct dipc_pager *pager, uint64_t page, uint64_t who)

@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: BSD-2-Clause
 # The page protocol's model: every state that these bounds allow is looked at,
-# and each mistake of runtime/protocol/seeded_bug.h is found.
+# and mistakes 1 to 3 of runtime/protocol/seeded_bug.h are found.
 #
 #   sh tests/model/run.sh [NAME...]   names below; CHECKERS: at once (processors)
 #

@@ -1,7 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: BSD-2-Clause
 # Runs the tests of what we rely on in the kernel (tests/kernel) where rxe
-# lives: each program kernel_* of a folder, one after the other.
+# lives: each program kernel_* of a folder, one after the other; and what our
+# pager does against the race among them (tests/unit/node/test_pager_cure.c).
 #
 #   tests/rxe/guest.sh run tests/rxe/kernel.sh DIR
 #
@@ -15,7 +16,7 @@ limit=${DIPC_KERNEL_TIMEOUT:-180}
 export DIPC_TEST_SLOW=${DIPC_TEST_SLOW:-10}
 passed=0 failed=0 skipped=0
 
-for program in "$dir"/kernel_*; do
+for program in "$dir"/kernel_* "$dir"/tests/test_node_pager_{cure,bug4}; do
 	if [ ! -f "$program" ] || [ ! -x "$program" ]; then
 		continue
 	fi
