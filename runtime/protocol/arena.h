@@ -161,6 +161,8 @@ static_assert(sizeof(struct dipc_arena_shm) == 80, "arena layout");
 
 /* A segment is smaller, in bytes: its pages are counted in 32 bits. */
 #define DIPC_SHM_SIZE_MAX (1ull << 44)
+/* Words of sharers in an entry, at most: for 1,024 nodes. */
+#define DIPC_SHM_SHARER_WORDS_MAX 16u
 /* Pages that are at home together: 2 MiB. */
 #define DIPC_CHUNK_PAGES 512u
 
@@ -192,7 +194,9 @@ static inline unsigned dipc_shm_home_of(const struct dipc_arena_shm *shm,
 /* May SHM, which came from elsewhere, be used with what is above? */
 static inline bool dipc_shm_is_sane(const struct dipc_arena_shm *shm)
 {
-	return shm->size && shm->block_chunks && shm->unit_pages &&
+	return shm->size && shm->size < DIPC_SHM_SIZE_MAX &&
+	       shm->block_chunks && shm->unit_pages &&
+	       shm->nr_sharer_words <= DIPC_SHM_SHARER_WORDS_MAX &&
 	       shm->homes >> DIPC_NODES_MAX == 0 && shm->home >= 1 &&
 	       shm->home <= DIPC_NODES_MAX && dipc_shm_is_home(shm, shm->home);
 }

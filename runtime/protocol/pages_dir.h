@@ -24,6 +24,9 @@ struct page;
 #define ENTRY_NODES_MAX 1024u
 #define NODESET_WORDS   (ENTRY_NODES_MAX / 64)
 
+static_assert(NODESET_WORDS == DIPC_SHM_SHARER_WORDS_MAX,
+	      "a nodeset has room for an entry's sharers");
+
 /* Node n is bit (n - 1) % 64 of word (n - 1) / 64. */
 struct nodeset {
 	uint64_t bits[NODESET_WORDS];

@@ -57,6 +57,28 @@ static void home_of__round_from_the_first(void **state)
 	assert_false(dipc_shm_is_home(&shm, 1000));
 }
 
+/* What would overflow a nodeset, or a count of pages, is not used at all. */
+static void is_sane__not_if_too_large(void **state)
+{
+	const struct dipc_arena_shm good = {.size = DIPC_SHM_SIZE_MAX - 1,
+					    .homes = 1,
+					    .home = 1,
+					    .block_chunks = 1,
+					    .unit_pages = 1,
+					    .nr_sharer_words = NODESET_WORDS};
+	struct dipc_arena_shm shm = good;
+
+	(void)state;
+	assert_true(dipc_shm_is_sane(&shm));
+	shm.nr_sharer_words++;
+	assert_false(dipc_shm_is_sane(&shm));
+	shm = good;
+	shm.size++;
+	assert_false(dipc_shm_is_sane(&shm));
+	shm.size = UINT64_MAX;
+	assert_false(dipc_shm_is_sane(&shm));
+}
+
 /* ---- several homes ------------------------------------------------------ */
 
 static void two_homes__always_current(void **state)
@@ -372,6 +394,7 @@ int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(home_of__round_from_the_first),
+		cmocka_unit_test(is_sane__not_if_too_large),
 		cmocka_unit_test(two_homes__always_current),
 		cmocka_unit_test(one_of_two_homes_dies__all_end),
 		cmocka_unit_test(two_nodes_ask_at_once),
