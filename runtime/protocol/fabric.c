@@ -688,7 +688,7 @@ bool dipc_fabric_is_fenced(const struct dipc_fabric *f, unsigned node,
 {
 	const struct dipc_list *pos;
 
-	if (node > DIPC_NODES_MAX)
+	if (node > f->max_nodes)
 		return true;
 	if (f->links[node] && f->links[node]->conn &&
 	    f->links[node]->incarnation <= incarnation)
