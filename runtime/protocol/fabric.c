@@ -706,7 +706,7 @@ bool dipc_fabric_is_fenced(const struct dipc_fabric *f, unsigned node,
 bool dipc_incoming_is_alone(const struct dipc_incoming *in)
 {
 	struct dipc_list *pos;
-	bool is_alone = true;
+	bool is_alone = true, is_newer = false;
 
 	if (!in->link)
 		return false;
@@ -714,10 +714,14 @@ bool dipc_incoming_is_alone(const struct dipc_incoming *in)
 		struct dipc_link *link =
 			dipc_container_of(pos, struct dipc_link, node_entry);
 
+		/* in the order in which they came */
+		is_newer |= link == in->link;
 		if (link == in->link || link->node != in->from)
 			continue;
 		is_alone = false;
-		dipc_conn_close(link->conn);
+		/* its sender has given up the link that IN came by */
+		if (!is_newer)
+			dipc_conn_close(link->conn);
 	}
 	return is_alone;
 }

@@ -293,8 +293,9 @@ int dipc_call_wait(struct dipc_call *call);
 void dipc_incoming_answer(struct dipc_incoming *in,
 			  const struct dipc_answer *answer);
 /*
- * Is the link that IN came by the only one its sender has to us? Others, which
- * have broken at his end, are closed, and gone after a while.
+ * Is the link that IN came by the only one its sender has to us? Older ones,
+ * which have broken at his end, are closed, and gone after a while. If there is
+ * a newer one this one has broken, and will go with IN.
  */
 bool dipc_incoming_is_alone(const struct dipc_incoming *in);
 
