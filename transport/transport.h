@@ -77,7 +77,7 @@ void dipc_region_destroy(struct dipc_region *region);
 /* ---- transports --------------------------------------------------------- */
 
 struct dipc_limits {
-	unsigned max_chain;      /* work requests in one post */
+	unsigned max_chain;      /* work requests in one post; 32 at least */
 	unsigned max_depth;      /* work requests in flight on a connection */
 	unsigned max_rd_atomic;  /* READs and atomics at a time on the wire; the
 				    transport queues above it */

@@ -61,7 +61,8 @@ void dipc_homes_reap(struct dipc_homes *homes);
 /*
  * NODE is dead and fenced here, so that nothing of it can land any more: take
  * its bits and locks away, mark lost what only it had. Must be done before
- * NODE may come back. Fiber. 0; -EINVAL: no such node; -ENOLINK.
+ * NODE may come back. Fiber. 0; -EINVAL: no such node; else logged, for each
+ * segment that keeps traces: -ENOLINK, -ENOMEM (for ten seconds on end).
  */
 int dipc_homes_evict(struct dipc_homes *homes, unsigned node);
 void dipc_homes_usage(const struct dipc_homes *homes,

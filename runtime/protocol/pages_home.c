@@ -18,7 +18,9 @@
 #define FREE_RUN       256u  /* chunks, likewise */
 #define REAP_SLOTS     16u
 #define FORGET_POLL_NS (50 * DIPC_USEC)
-#define HASH_SIZE      256u
+/* in which memory for a chain of requests must be had again */
+#define EVICT_PATIENCE_MS 10000u
+#define HASH_SIZE         256u
 
 struct home_chunk {
 	struct dipc_piece piece;
@@ -495,30 +497,51 @@ static int home_evict(struct dipc_link *link, const struct home *home,
 	return 0;
 }
 
+/* A lock that stays would be waited for for ever: patient with -ENOMEM. */
+static int home_evict_surely(struct dipc_link *link, struct home *home,
+			     unsigned node)
+{
+	unsigned i;
+	int ret;
+
+	dipc_fmutex_lock(&home->evict);
+	for (i = 0;; i++) {
+		ret = home_evict(link, home, node);
+		if (ret != -ENOMEM || i == EVICT_PATIENCE_MS)
+			break;
+		dipc_fiber_sleep(DIPC_MSEC);
+	}
+	dipc_fmutex_unlock(&home->evict);
+	if (ret)
+		dipc_error("segment 0x%x keeps traces of dead node %u",
+			   (unsigned)home->id, node);
+	return ret;
+}
+
 int dipc_homes_evict(struct dipc_homes *homes, unsigned node)
 {
 	struct dipc_fabric *f = homes->config.fabric;
 	struct dipc_link *link;
 	struct dipc_list *pos;
-	int ret;
+	int ret, first = 0;
 
 	if (node < 1 || node > homes->max_nodes)
 		return -EINVAL;
-	homes->nr_evicting++;
 	ret = dipc_fabric_link(f, dipc_fabric_node(f), &link);
+	if (ret) {
+		dipc_error("segments at home here keep traces of dead node %u",
+			   node);
+		return ret;
+	}
+	homes->nr_evicting++;
 	dipc_list_for_each (pos, &homes->list) {
-		struct home *home = dipc_container_of(pos, struct home, entry);
-
-		dipc_fmutex_lock(&home->evict);
-		if (ret == 0)
-			ret = home_evict(link, home, node);
-		dipc_fmutex_unlock(&home->evict);
-		if (ret)
-			dipc_error("segment 0x%x keeps traces of dead node %u",
-				   (unsigned)home->id, node);
+		ret = home_evict_surely(
+			link, dipc_container_of(pos, struct home, entry), node);
+		if (!first)
+			first = ret;
 	}
 	homes->nr_evicting--;
-	return ret;
+	return first;
 }
 
 /* ---- forgetting one that lives ------------------------------------------- */

@@ -60,6 +60,7 @@ static struct {
 	struct dipc_clock clock;
 	struct dipc_sched *sched;
 	uint64_t now, random, max_delay;
+	unsigned nr_no_memory;
 	struct dipc_fabric *fabric[DIPC_NODES_MAX + 1];
 	struct {
 		struct dipc_arena_super super;
@@ -78,6 +79,11 @@ static int64_t world_wall(struct dipc_clock *clock)
 {
 	(void)clock;
 	return (int64_t)(world.now / DIPC_SEC);
+}
+
+void fake_world_no_memory(unsigned nr)
+{
+	world.nr_no_memory = nr;
 }
 
 void fake_world_start(uint64_t seed, uint64_t max_delay_ns)
@@ -366,6 +372,10 @@ int dipc_tx_begin(struct dipc_tx *tx, struct dipc_link *link, size_t bytes)
 	tx->link = NULL;
 	if (!link || link_is_broken(link))
 		return -ENOLINK;
+	if (world.nr_no_memory) {
+		world.nr_no_memory--;
+		return -ENOMEM;
+	}
 	tx->buf = malloc(sizeof(*tx->buf) + bytes);
 	if (!tx->buf)
 		return -ENOMEM;

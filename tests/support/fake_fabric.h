@@ -16,6 +16,8 @@ void fake_world_stop(void);
 struct dipc_sched *fake_world_sched(void);
 uint64_t fake_world_now(void);
 uint64_t fake_world_random(uint64_t below);
+/* The next NR transactions find no memory. */
+void fake_world_no_memory(unsigned nr);
 /*
  * Run until no fiber is left or UNTIL says stop (NULL: never). False:
  * LIMIT_NS of virtual time passed, or nothing will ever happen again.

@@ -116,8 +116,16 @@ static int device_check(struct dipc_verbs *v)
 					    : "atomic operations");
 		return -ENODEV;
 	}
+	/* a chain of the longest must fit a queue: protocols count on it */
+	if (attr.max_qp_wr < (int)VERBS_MAX_CHAIN) {
+		dipc_error(
+			"RDMA device %s has queues of %d work requests only, "
+			"%u are needed: it cannot be used",
+			name, attr.max_qp_wr, VERBS_MAX_CHAIN);
+		return -ENODEV;
+	}
 	limits->max_depth = min_u(VERBS_MAX_DEPTH, (unsigned)attr.max_qp_wr);
-	limits->max_chain = min_u(VERBS_MAX_CHAIN, limits->max_depth);
+	limits->max_chain = VERBS_MAX_CHAIN;
 	limits->max_len = port.max_msg_sz;
 	limits->has_device_latency = true;
 	v->cq_depth = min_u(VERBS_CQ_DEPTH, (unsigned)attr.max_cqe);

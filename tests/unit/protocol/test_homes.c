@@ -307,9 +307,49 @@ static void reap__a_pass_later(void **state)
 	sim_stop();
 }
 
-/* ---- forgetting one that lives ------------------------------------------- */
+/* ---- a node dies while memory is short ------------------------------------ */
 
 #define SHARED 8u /* pages */
+
+static void evict_fiber(void *arg)
+{
+	unsigned i;
+
+	(void)arg;
+	for (i = 2; i <= 3; i++) {
+		open_on(i);
+		assert_int_equal(
+			dipc_pages_fetch(sim.node[i].seg, 0, SHARED, false), 0);
+	}
+	fake_node_crash(2);
+	while (fake_world_now() <= fake_node_fenced_at(2))
+		dipc_fiber_sleep(DIPC_USEC);
+	fake_world_no_memory(20);
+	assert_int_equal(dipc_homes_evict(sim.node[1].homes, 2), 0);
+	for (i = 0; i < SHARED; i++)
+		assert_int_equal(home_entry(&sim.home, i).sharers.bits[0],
+				 1u << (3 - 1));
+	/* for good: it is told */
+	assert_int_equal(dipc_pages_fetch(sim.node[3].seg, 0, SHARED, true), 0);
+	fake_world_no_memory(100000);
+	assert_int_equal(dipc_homes_evict(sim.node[1].homes, 3), -ENOMEM);
+	fake_world_no_memory(0);
+	for (i = 2; i <= 3; i++)
+		dipc_segment_put(sim.node[i].seg);
+}
+
+static void evict__patient_without_memory(void **state)
+{
+	(void)state;
+	for (max_nodes = 0; max_nodes <= 80; max_nodes += 80) {
+		sim_start(7, 3, 20 * DIPC_USEC, 0);
+		run(evict_fiber);
+		sim_stop();
+	}
+	max_nodes = 0;
+}
+
+/* ---- forgetting one that lives ------------------------------------------- */
 
 /* As when the link broke after the home had begun: it is asked again. */
 static void forget_twice_fiber(void *arg)
@@ -401,6 +441,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(asked_for_what_is_not_here__says_so),
 		cmocka_unit_test(no_memory__that_page_is_SIGBUS),
 		cmocka_unit_test(reap__a_pass_later),
+		cmocka_unit_test(evict__patient_without_memory),
 		cmocka_unit_test(forget_twice__others_keep_their_bits),
 		cmocka_unit_test(asked_while_forgetting__is_not_freed),
 	};
