@@ -72,7 +72,9 @@ build() {
 		return 0
 	fi
 	failed=$((failed + 1))
-	tail -n 40 "$LOGS/build"
+	say "FAIL build $1"
+	grep -E 'error|warning' -A3 "$LOGS/build" | head -n 40
+	tail -n 5 "$LOGS/build"
 	return 1
 }
 
@@ -124,8 +126,8 @@ everything() {
 	part "a cluster's life" 120 sh tests/cluster/life.sh
 	part "futexes in segments" 120 sh tests/cluster/futex.sh
 	part "locks in segments" 300 sh tests/cluster/sync.sh
-	part "model" 400 sh tests/model/run.sh
-	part "litmus" 300 sh tests/litmus/run.sh
+	part "model" 600 sh tests/model/run.sh
+	part "litmus" 500 sh tests/litmus/run.sh
 	part "conformance" 600 sh tests/conformance/run.sh
 	part "the whole system and its limits" 300 sh tests/cluster/system.sh
 	part "mappings as people use them" 300 sh tests/cluster/mapping.sh
@@ -158,8 +160,8 @@ rxe() {
 		tests/rxe/guest.sh run --timeout 540 tests/rxe/kernel.sh "$TOP/build/bin"
 	part "soft-RoCE: one machine, four nodes" 1300 \
 		tests/rxe/guest.sh run --timeout 1200 tests/rxe/one.sh "$TOP/build"
-	part "soft-RoCE: litmus" 400 \
-		tests/rxe/guest.sh run --timeout 360 tests/rxe/litmus.sh "$TOP/build"
+	part "soft-RoCE: litmus" 700 \
+		tests/rxe/guest.sh run --timeout 660 tests/rxe/litmus.sh "$TOP/build"
 	part "soft-RoCE: conformance over nodes" 1300 \
 		tests/rxe/guest.sh run --timeout 1200 tests/rxe/conformance.sh \
 		"$TOP/build"

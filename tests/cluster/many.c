@@ -129,7 +129,7 @@ static void remove_all(void)
 	long nr = 0;
 	int i, id, max;
 
-	max = msgctl(0, MSG_INFO, (struct msqid_ds *)&msginfo);
+	max = msgctl(0, MSG_INFO, (void *)&msginfo);
 	for (i = 0; i <= max; i++)
 		if ((id = msgctl(i, MSG_STAT, &msg)) >= 0) {
 			if (msgctl(id, IPC_RMID, NULL))

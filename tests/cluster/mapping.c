@@ -473,7 +473,7 @@ static int buffers(void)
 	peer_ask(at, 'r', 1, 0);
 	MUST(access(at + PAGE, R_OK) == 0);
 	peer_ask(at, 'w', 1, 1);
-	MUST(stat("/", (struct stat *)(at + PAGE)) == 0);
+	MUST(stat("/", (void *)(at + PAGE)) == 0);
 	check_shared(at, 1, 26);
 	return 0;
 }

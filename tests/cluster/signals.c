@@ -336,7 +336,8 @@ static void many_handlers(void)
 		die("mmap");
 	memset(code, RET, NR * STEP);
 	for (i = 0; i < NR; i++) {
-		void (*handler)(int) = (void (*)(int))(code + i * STEP);
+		void (*handler)(int) =
+			(void (*)(int))(uintptr_t)(code + i * STEP);
 
 		handle(SIGUSR2, handler, 0);
 		raise(SIGUSR2);
