@@ -15,6 +15,8 @@ struct run {
 	unsigned limit; /* seconds that a wait may take */
 	uint64_t random;
 	uint8_t *base; /* the segment */
+	/* litmus tests so far, and those seen to end in several ways */
+	unsigned nr_run, nr_met;
 };
 
 /*

@@ -4,7 +4,7 @@
 # seen, and is seen at once when the protocol has a mistake (tests/seeded).
 # Variables: tests/support/cluster.sh, and
 #
-#   LITMUS_ROUNDS  of each test (16000; a lock: a 32nd part)
+#   LITMUS_ROUNDS  of each test (8000; a lock: a 32nd part)
 #
 #   sh tests/litmus/run.sh [held | unheld | bug1 | bug2 | bug3]...
 set -u
@@ -14,7 +14,7 @@ WORK=$(mktemp -d)
 trap 'cluster_down; rm -rf "$WORK"' EXIT
 trap 'exit 1' INT TERM
 NODES=4
-ROUNDS=${LITMUS_ROUNDS:-$(scaled 16000)}
+ROUNDS=${LITMUS_ROUNDS:-$(scaled 8000)}
 LIMIT=$((20 + 2 * DIPC_TEST_SLOW))
 
 # litmus ROUNDS [TEST...]: on all nodes; the status of node 1's, which is 3
